@@ -22,10 +22,10 @@ from tests.support.chaos.scenes import Say, Scenes
 from tests.support.chaos.stage import Stage, stage_name
 from tests.support.chaos.versions import last_release
 
-# Needs an earlier version: --previous, or a release.
+# These tests need an earlier version of Sluice: --previous, or a release.
 TWO_VERSIONS: Final = ("test_two_versions.py", "test_two_billing_versions.py")
-# Those of the tests that share a stage which may run on a second one, in another process of the
-# test run: together they would take longer than all the rest.
+# All tests of this folder share a stage. These tests may use a second stage in another process of
+# the test run, because all tests on one stage would take longer than the rest of the test run.
 SECOND_STAGE: Final = (
     "test_in_doubt.py",
     "test_kill_the_front_door.py",
@@ -36,9 +36,9 @@ _SEEDS_IN_THE_TEST_RUN: Final = 2
 _SEEDS_IN_LONG_RUNS: Final = 20
 _SEEDS_OF_RANDOM_KILLS: Final = 5
 RESULTS_FILE: Final = paths.STATE / "long" / "chaos.json"
-# The same in all processes of one test run (pytest-xdist).
+# The value is the same in all processes of one test run (pytest-xdist).
 _FIRST_SEED: Final = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(10**6)
-# Fixed, so that normal runs repeat a schedule that once sent 27 messages twice.
+# The seed is fixed, so that normal runs repeat a schedule that once sent 27 messages twice.
 _SHORT_SEED: Final = 891_353
 _RESULTS: Final = pytest.StashKey[Results]()
 
@@ -49,9 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With pytest-xdist (--dist loadgroup) those that share a pipeline run in one process.
+    """Group the tests that share a pipeline, so that they run in one process (--dist loadgroup).
 
-    Only the long tests of the kinds that --kind names run.
+    Of the long tests, only those of the kinds in --kind are kept.
     """
     here = Path(__file__).parent
     kinds = config.getoption("--kind")
@@ -100,7 +100,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         kills = _seeds(config, _SEEDS_OF_RANDOM_KILLS)
         metafunc.parametrize("kill_seed", kills, ids=_names(kills))
     if "long_seed" in metafunc.fixturenames:
-        # First all of one kind of membership, then all of the other: a stage has only one.
+        # Seeds with one kind of membership come first, because a stage has only one kind.
         many = sorted(_seeds(config, _SEEDS_IN_LONG_RUNS), key=lambda seed: seed % 2)
         pairs = [(kind, seed) for kind in Kind for seed in many]
         metafunc.parametrize(("kind", "long_seed"), pairs, ids=[f"{k}-{s}" for k, s in pairs])
@@ -119,7 +119,7 @@ def _seeds(config: pytest.Config, unless_named: int) -> list[int]:
 
 @pytest.fixture(scope="package")
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """The pipeline that all chaos tests share; each run is judged again at the end."""
+    """Yield the pipeline that all chaos tests share; each run is judged again at the end."""
     stage = Stage(stage_name())
     try:
         yield stage
@@ -132,13 +132,13 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 @pytest.fixture(scope="package")
 def results(request: pytest.FixtureRequest) -> Results:
-    """The figures of all runs; with --long they are also written to a file."""
+    """Return the figures of all runs; with --long they are also written to a file."""
     return request.config.stash[_RESULTS]
 
 
 @pytest.fixture(scope="package")
 def tell(request: pytest.FixtureRequest) -> Say:
-    """Reports progress."""
+    """Return a function that reports progress."""
     return _teller(request.config)
 
 
@@ -152,7 +152,7 @@ def scenes(results: Results, tell: Say) -> Iterator[Scenes]:
 
 
 def _teller(config: pytest.Config) -> Say:
-    """Prints progress immediately in a long run, otherwise keeps it for the report of a failure."""
+    """Return a function that prints progress: at once in a long run, else after a failure."""
     capture = config.pluginmanager.getplugin("capturemanager")
     if not config.getoption("--long") or capture is None:
         return print

@@ -1,7 +1,7 @@
-"""Faults behind the bounce door: ingest dies at each step, Kafka is unavailable.
+"""Faults behind the bounce door: the ingest service dies at each step, or Kafka is unavailable.
 
-What got its 250 is on mail.returned. What got 451 or no reply comes again, so it may be there
-twice; the reader counts a message once.
+A message that got its 250 is on mail.returned. A message that got 451 or no reply is sent again, so
+it may be there twice; the reader counts it once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Upgrade: the bounce door moves from ingest to a process of its own and back, under load.
+"""Upgrade: the bounce door moves from ingest to a separate process and back, under load.
 
-Both forms listen on one address for a while, as the pods behind one Service do. The processes of
-the form that goes are stopped in order. Every message that got its 250 is on mail.returned; what
-got none is sent again, as mail servers do, and is there at most once per time that it was sent.
+Both forms listen on one address for some time, as the pods behind one Service do. Then the
+processes of the old form are stopped in order. Every message that got its 250 is on mail.returned.
+A message without a 250 is sent again, as mail servers do; each sending adds at most one record.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PAUSE_S: Final = 0.1
 
 
 class MailServers:
-    """Return bounces, each until it gets its 250, over several sessions at once."""
+    """Send bounces over several sessions at once, and repeat each one until it gets its 250."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")

@@ -24,7 +24,7 @@ from tests.support.smtp_peers import wait_until
 MESSAGES = 5_000
 RATE_PER_S = 1_000
 AWAY_S = 31.0
-# The client gives up a record that it could not write for two minutes.
+# The Kafka client drops a record that it could not write for two minutes.
 LONG_AWAY_S = 150.0
 # A step that waits for Kafka may take 90 s.
 STILL_S = 110.0
@@ -71,11 +71,11 @@ def test_a_broker_that_is_paused_for_longer_than_a_session_sends_nothing_twice(
 def test_a_broker_that_stands_still_for_longer_than_a_step_may_take_ends_no_process(
     stage: Stage, seed: int, processes: int
 ) -> None:
-    # It takes connections meanwhile, so the watchdog counts the time.
+    # The broker accepts connections during this time, so the watchdog counts the time.
     fleet = Fleet(stage)
     run = stage.open_run(f"broker-still-{processes}-{seed}", seed)
     if processes > 1:
-        # A partition may come to the other process, which does not know what was in flight.
+        # A partition may move to the other process, which does not know the messages in flight.
         run.copies_bound = processes * MAX_IN_FLIGHT
     before = {name: stage.stack.process(name).pid for name in SERVICES}
     try:
@@ -90,8 +90,8 @@ def test_a_broker_that_stands_still_for_longer_than_a_step_may_take_ends_no_proc
 def pause_the_broker(stage: Stage, run: Run, seconds: float) -> None:
     """Pause the broker in the middle of the traffic of a run, and judge the run.
 
-    When it goes on, the sessions of the members have expired. But a heartbeat that waits in a
-    socket may be read before the broker looks at its timers; then it is paused again.
+    When the broker continues, the sessions of the members have expired. But the broker may read a
+    heartbeat that waits in a socket before it checks its timers. Then the broker is paused again.
     """
     fleet = Fleet(stage)
     lost_before = fleet.metric("deliver", LOST)
@@ -109,7 +109,7 @@ def pause_the_broker(stage: Stage, run: Run, seconds: float) -> None:
 
 
 def has_lost_membership(stage: Stage, run: Run, before: float) -> bool:
-    """Return whether deliver learns within TOLD_S that the broker has removed it."""
+    """Return True if deliver notices within TOLD_S that the broker has removed it."""
     fleet, until = Fleet(stage), time.monotonic() + TOLD_S
     while (lost := fleet.metric("deliver", LOST)) <= before and time.monotonic() < until:
         stage.look_after_parts(run)
@@ -141,7 +141,7 @@ def begin_a_transaction(bootstrap: str, topic: str) -> Any:
 
 
 def committed_by_a_successor(bootstrap: str) -> list[bytes]:
-    """The records that a read_committed reader sees after a successor's transaction."""
+    """Return the records that a read_committed reader sees after a successor's transaction."""
     producer = make_producer(ClientOptions(bootstrap, ACROSS), ACROSS)
     producer.init_transactions()
     producer.begin_transaction()
@@ -169,7 +169,7 @@ def test_a_commit_that_the_broker_went_away_from_is_finished_once_it_is_back(sta
     # The connection to the coordinator is lost, but the request must not be (kafka-python 3.0.12).
     producer = begin_a_transaction(stage.bootstrap, STOPPED)
     stage.stack.stop_part("kafka")
-    # A daemon: without the fix it never ends.
+    # The thread is a daemon, because without the fix it never ends.
     committing = threading.Thread(target=producer.commit_transaction, daemon=True)
     committing.start()
     time.sleep(COMMIT_AWAY_S)  # the fault itself, not a wait for a condition

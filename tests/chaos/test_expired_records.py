@@ -1,7 +1,7 @@
-"""Fault: the broker is away for longer than the client keeps a record that it could not write.
+"""Fault: the broker is unavailable for longer than the Kafka client keeps an unwritten record.
 
-The library then drops the record and commits the rest of the transaction: what had been read
-counted as done though its outcome was lost.
+The library then drops the record and commits the rest of the transaction. So input records were
+treated as processed although their output was lost.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from tests.support.stream_topics import eventually, read_all, repeat_lost
 SERVICE = "test-expired"
 TOPICS = ("test.expired.one", "test.expired.two")
 READ = TopicPartition("test.expired.read", 0)
-# How long records are collected, a request is waited for, and a record is kept: 20 ms, 15 s and two
-# minutes in production.
+# How long the client collects records, waits for a response, and keeps a record. In production
+# these times are 20 ms, 15 s and two minutes.
 LINGER_MS, REQUEST_MS, KEPT_MS = 2_000, 1_000, 3_500
-# In this time the transaction names its partitions to the broker; the records are not sent yet.
+# In this time the transaction adds its partitions at the broker; the records are not sent yet.
 BEGUN_S = 0.5
 AWAY_S = 6.0
 
@@ -64,7 +64,7 @@ def producer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transact
     )
     monkeypatch.setattr(transactions, "make_producer", quick)
     options = ClientOptions(stage.bootstrap, SERVICE)
-    # Without this, the time until the broker is back counts: a minute and more on a busy machine.
+    # Without this watchdog, the time without the broker would count: a minute on a busy machine.
     watchdog = watchdog_of(options)
     made = TransactionalProducer(options, SERVICE, KillOnce(stage), watchdog, None, TOPICS)
     yield made
@@ -89,13 +89,13 @@ def test_a_record_that_was_not_written_in_time_takes_the_offsets_with_it(
         with pytest.raises(TransactionLost):
             commit()
         stage.stack.wait_ready("kafka")
-        repeat_lost(producer.open)  # ends the lost transaction, in one way or the other
+        repeat_lost(producer.open)  # This commits or aborts the lost transaction.
         assert consumer.committed(READ) is None
 
         def has_committed() -> bool:
             with suppress(TransactionLost):
                 commit()
-            repeat_lost(producer.open)  # a lost commit may have gone through
+            repeat_lost(producer.open)  # The lost commit may have succeeded.
             return consumer.committed(READ) is not None
 
         eventually(has_committed)

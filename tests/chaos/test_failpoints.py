@@ -14,10 +14,11 @@ from tests.support.patience import PATIENCE_S
 
 MESSAGES = 5_000
 RATE_PER_S = 1_000
-# The messages submitted first for each failpoint; the rest is for failpoints not reached by them.
+# The number of messages submitted first for each failpoint. Further messages are submitted if the
+# failpoint is not reached.
 FIRST_SHARE = 0.6
 MORE = 20
-# What is submitted at once is read as one batch, which passes a failpoint once.
+# Messages that are submitted together are read as one batch, which passes a failpoint once.
 _FIRST_LOOK_S = 0.5
 _LAST_LOOK_S = 3.0
 

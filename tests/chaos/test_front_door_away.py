@@ -1,6 +1,6 @@
-"""Kafka unavailable behind the front door: 451 and no 250, and mail again when it is back.
+"""Fault: Kafka is unavailable behind the front door, which replies 451 until Kafka is back.
 
-A relay, which keeps messages that get 451, submits them once afterwards.
+A relay keeps the messages that get 451, and submits each of them once afterwards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Upgrade: the front door moves from ingest to processes of its own and back, while clients send.
+"""Upgrade: the front door moves from ingest to separate processes and back, while clients send.
 
-Both forms listen on one address for a while, as the pods behind one Service do. The processes of
-the form that goes are stopped in order. Every message that got its 250 arrives once; what got none
-is submitted again, and arrives once too, whichever process had it first.
+Both forms listen on one address for some time, as the pods behind one Service do. Then the
+processes of the old form are stopped in order. Every message that got its 250 arrives once. A
+message without a 250 is submitted again and also arrives once, whichever process got it first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Move:
         self._listens = {DOOR: json.dumps([stage.stack.endpoints.smtps]), **SHARED}
 
     def start_front(self) -> None:
-        """The door listens in a process of its own, too."""
+        """Start a separate process in which the door listens, too."""
         self._stage.stack.start_part(FRONT, self._listens)
         self._stage.stack.wait_ready(FRONT)
         self._stage.down.discard(FRONT)

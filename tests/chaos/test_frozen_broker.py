@@ -1,7 +1,7 @@
 """Fault: the broker is paused, then writes records long after their sender gave up.
 
-A message that the front door answered with 451 must not be sent by itself, and is sent once if
-the client submits it again. Whoever reads waits meanwhile and does nothing.
+A message that the front door answered with 451 must not be sent automatically, and is sent once if
+the client submits it again. During the pause, all readers wait and do nothing.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _code(smtp: Any, name: str) -> int:
 
 
 def _wait_passed(door: Door, wanted: set[str]) -> dict[str, int]:
-    """How often each message passed validate, once all wanted ones have."""
+    """Wait for all wanted messages; return how often each one passed validate."""
     passed: dict[str, int] = defaultdict(int)
 
     def look(record: Any) -> bool:
@@ -115,7 +115,7 @@ def _wait_passed(door: Door, wanted: set[str]) -> dict[str, int]:
 
 
 def _fates(door: Door, wanted: set[str], kind: EventType) -> dict[str, int]:
-    """The number of events of this kind per message, once all wanted messages have one."""
+    """Wait for events of all wanted messages; return their number per message, of this kind."""
     found: dict[str, int] = defaultdict(int)
 
     def look(record: Any) -> bool:

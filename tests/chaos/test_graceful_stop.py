@@ -1,4 +1,4 @@
-"""No fault: SIGTERM of deliver in the middle of the traffic, then a new process."""
+"""No fault: deliver gets SIGTERM in the middle of the traffic, then a new process starts."""
 
 from __future__ import annotations
 

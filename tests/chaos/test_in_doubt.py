@@ -1,4 +1,4 @@
-"""Fault: deliver dies around the offer of messages that are to be held when in doubt."""
+"""Fault: deliver dies before, while or after it offers messages with `on_doubt: hold`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLIENT: Final = "doubtful"
 DOMAIN: Final = "news.doubtful.example"
 RECIPIENTS: Final = "doubtful.example"
 EACH: Final = 4
-# Where deliver dies, and whether a message can be in doubt by then.
+# The failpoints at which deliver dies, and whether a message can then be in doubt.
 POINTS: Final = (
     ("deliver.naming", False),
     ("deliver.named", True),
@@ -40,7 +40,7 @@ POINTS: Final = (
 
 
 class Codes:
-    """Submits one-time codes, and sees what becomes of them."""
+    """Submits one-time codes and follows their events."""
 
     def __init__(self, stage: Stage) -> None:
         self._bootstrap = stage.bootstrap
@@ -90,9 +90,9 @@ class Codes:
         return json.loads(found.stdout)
 
     def wait_books(self, received: int, held: int) -> None:
-        """Wait until audit counts so many, and none that waits.
+        """Wait until audit counts these numbers of messages, and no waiting message.
 
-        A transaction ends on each topic by itself, and on that of the offsets.
+        A commit reaches each topic, and the topic of the offsets, at a different time.
         """
 
         def are_so() -> bool:
@@ -133,7 +133,7 @@ def test_what_may_have_been_sent_is_held_and_nothing_is_sent_twice(
         codes.wait(lambda: codes.held() | {who for who, _ in codes.finals()} == set(codes.sent))
         held = codes.held() & set(added)
         assert bool(held) is may_be_held, (point, held)
-        # What was not named was certainly not sent: it was delivered.
+        # A message that is not listed was certainly not sent before, so it was delivered now.
         finals = codes.finals()
         assert {who for who in added if finals[who, EventType.DELIVERED]} == set(added) - held
     assert max(codes.copies().values()) == 1
@@ -146,17 +146,17 @@ def test_what_may_have_been_sent_is_held_and_nothing_is_sent_twice(
 
 
 def _decide(codes: Codes, held: set[str]) -> None:
-    """Send what the sink does not have, and drop the rest."""
+    """Send the held messages that the sink does not have, and drop the others."""
     listed = {row["recipient"]: row["mail_id"] for row in codes.run("list")["messages"]}
     assert listed.keys() >= held
     missing = {who for who in held if not codes.copies()[who]}
-    assert missing  # those that were named and not sent
+    assert missing  # These messages are listed as in doubt but were not sent.
     for who in held:
         decision = "send" if who in missing else "drop"
         assert codes.run(decision, listed[who], "--author", "ann")["decision"] == decision
     for who in sorted(held - missing)[:1]:
-        # The cancellation was confirmed to its author, so nobody can take it back. If the message
-        # has ended meanwhile, it is not held any more.
+        # The cancellation was confirmed, so `send` cannot undo it. If the message has already
+        # ended, it is not held any more.
         refused = codes.run("send", listed[who], "--author", "bob", code=1)
         assert refused["decision"] in ("drop", "")
     codes.wait(lambda: not codes.held())

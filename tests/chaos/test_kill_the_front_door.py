@@ -1,8 +1,8 @@
 """Fault: ingest or Kafka dies, in the middle of 10,000 submissions by SMTP and at each step.
 
 Every message that got its 250 arrives once. The client submits a message without a 250 again,
-with the same Message-ID; it too arrives once, is billed once and has one fate, whether
-the first was stored or not.
+with the same Message-ID. This message, too, arrives once, is billed once and has one final event,
+no matter if the first submission was stored.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tests.support.patience import PATIENCE_S
 MESSAGES = 10_000
 PASSWORD = "correct-horse-battery"
 SERVICE = "ingest"
-# Kafka needs about 8 s to restart, ingest 2 s, on a busy machine several times as much.
+# Kafka needs about 8 s to restart, and ingest 2 s; a busy machine needs several times as long.
 ANSWER_TIMEOUT_S = 300
 
 
-# Of each client: what arrives together is stored together.
+# The sessions of each client; messages that arrive together are stored together.
 SESSIONS = 12
 FEW_SESSIONS = 6  # so that each step is passed often enough
 
@@ -40,7 +40,7 @@ def prepare(
 
 
 def moments(random: Random, faults: int) -> Sequence[int]:
-    """The number of replies after which each fault occurs, spread over the run."""
+    """Return the number of replies after which each fault occurs, spread over the run."""
     return [
         int(MESSAGES * (n + random.uniform(-0.4, 0.4)) / (faults + 1)) for n in range(1, faults + 1)
     ]

@@ -80,7 +80,7 @@ def remove_a_client(scene: Scene) -> tuple[Run, Injector]:
         PATIENCE_S,
     )
     publish.apply(KafkaSettings(bootstrap=stage.bootstrap), Changes(removed=(removed,)))
-    # The first is in the middle of the backlog when the second starts.
+    # The first process is in the middle of the backlog when the second process starts.
     fleet.start("validate")
     stage.wait_for(run, lambda: fleet.has_partitions("validate", 1), PATIENCE_S)
     fleet.start("validate")
@@ -88,7 +88,7 @@ def remove_a_client(scene: Scene) -> tuple[Run, Injector]:
 
 
 def of_two_clients(run: str, removed: str, wanted: dict[bool, int]) -> list[mixture.Submission]:
-    """The wanted numbers of messages of the removed client (True) and of the others, mixed."""
+    """Return the wanted numbers of messages of the removed client (True) and of others (False)."""
     found = []
     left = dict(wanted)
     for each in mixture.uniform(run, 20 * sum(wanted.values()), 600, Random(run)):

@@ -1,4 +1,4 @@
-"""Fault: orders come and go while deliver is killed, paused and joined by a second process."""
+"""Fault: orders begin and end while deliver is killed, is paused and gets a second process."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class Run:
         write_orders(self._kafka, [order])
 
     def kinds(self) -> Counter[EventType]:
-        """The number of events by kind."""
+        """Return the number of events by kind."""
         return Counter(event.type for event in self.watch.events(frozenset({CLIENT})))
 
     def finals(self) -> Counter[str]:
-        """The final events of each message."""
+        """Return the final events of each message."""
         events = self.watch.events(frozenset({CLIENT}))
         return Counter(event.subject for event in events if event.type in FINAL)
 
@@ -114,7 +114,7 @@ def test_every_message_has_one_final_event_whatever_races(stack: Stack) -> None:
     stack.wait_ready("deliver")
     stack.wait_ready("deliver-2")
     run.order(Verb.EXPIRE, DOMAINS[1])
-    # Paused beyond its session, with mail in its hands, while the orders change.
+    # The process is paused beyond its session, with messages in flight, while the orders change.
     stack.kill("deliver", signal.SIGSTOP)
     run.order(Verb.RESUME, DOMAINS[0])
     run.submit(PER_DOMAIN - 3 * part)
@@ -126,9 +126,9 @@ def test_every_message_has_one_final_event_whatever_races(stack: Stack) -> None:
     run.wait(lambda: len(run.finals()) == run.sent)
     assert set(run.finals().values()) == {1}
     kinds = run.kinds()
-    assert kinds[EventType.DELIVERED] >= PER_DOMAIN  # those of the third domain at least
+    assert kinds[EventType.DELIVERED] >= PER_DOMAIN  # at least the messages of the third domain
     assert kinds[EventType.EXPIRED] > 0
-    # A transaction ends on each topic by itself, and on that of the offsets.
+    # A commit reaches each topic, and the topic of the offsets, at a different time.
     options = ClientOptions(stack.endpoints.kafka, "test")
     run.wait(lambda: audit(options, settled=True).balanced)
     run.close()

@@ -1,9 +1,9 @@
-"""Long: deliver is killed with SIGKILL at random moments under load of which a third is retried.
+"""Long run: deliver is killed at random moments, under load; a third of the mail is retried.
 
 Nothing is lost, each message has one final event, and the sink gets at most as many second copies
 as the killed processes last reported in flight. Ten kills per seed, five seeds unless `--seeds` or
-`--seed` says otherwise: fifty kills. With an odd seed the successor has the name of the killed
-process and takes over at once (static membership); with an even one it has another name.
+`--seed` is given. With an odd seed the successor has the name of the killed process and takes over
+at once (static membership); with an even seed it has another name.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def kill_at_random(scene: Scene, *, keeps_name: bool) -> tuple[Run, Injector]:
 
 
 def in_flight(fleet: Fleet, name: str) -> int:
-    """What a process reports in flight; 0 while it starts and cannot be asked."""
+    """Return the messages in flight that a process reports; 0 while it starts and cannot answer."""
     try:
         return int(fleet.metric(name, IN_FLIGHT))
     except (OSError, AssertionError):

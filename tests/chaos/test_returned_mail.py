@@ -1,8 +1,9 @@
 """Faults while mail comes back: validate is paused past its session and killed, Redis is emptied.
 
-A recipient counts once per message whatever happens, nobody is suppressed by a forged report, a
-suppressed recipient gets no mail, each report is forwarded once, also that on a bounce of deliver
-itself, and what Redis holds is the same, byte for byte, after it was emptied.
+With all faults, each message is counted at most once against its recipient, a forged report
+suppresses nobody, and a suppressed recipient gets no mail. Each report is forwarded once, also a
+report of the deliver service about its own bounce. After Redis was emptied, its restored data is
+the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from tests.support.patience import PATIENCE_S
 MESSAGES = 240
 LONG_MESSAGES = 400
 RATE_PER_S = 60
-# How old the view of suppressed recipients may be (docs/suppressions.md).
+# The maximum age of the view of suppressed recipients (docs/suppressions.md).
 VIEW_AGE_S = 5.0
 SETTINGS = RedisSettings()
 
 
 class Play:
-    """One run, and what can happen to it."""
+    """One run, with the faults that can occur in it."""
 
     def __init__(self, stage: Stage, seed: int, messages: int) -> None:
         self.stage = stage
@@ -51,7 +52,7 @@ class Play:
         self.redis = connect(settings, decode_responses=False)
 
     def faults(self) -> list[Callable[[], None]]:
-        """Every fault once, in a random order; in the test run one pause is enough."""
+        """Return every fault once, in a random order; a short run has only one pause."""
         pauses = [self.pause_one, self.pause_all]
         pauses = pauses if self.is_long else [self.random.choice(pauses)]
         found = [*pauses, self.kill, self.empty_redis]
@@ -72,7 +73,7 @@ class Play:
         self.redis.flushall()
 
     def entries(self) -> list[Suppression]:
-        """The entries of this run on mail.suppressions."""
+        """Return the entries of this run on mail.suppressions."""
         found = []
         options = ClientOptions(self.stage.bootstrap, "test")
         with closing(LogReader(options, SUPPRESSIONS)) as reader:
@@ -89,7 +90,7 @@ class Play:
         return {(each.client, each.recipient, each.reason.value) for each in self.entries()}
 
     def hard(self) -> dict[tuple[str, str], int]:
-        """The hard bounces of the recipients of the plan, as they are counted now."""
+        """Return the hard bounces of the recipients of the plan, as they are counted now."""
         found = {}
         for client, recipient in self.plan.hard:
             value = self.redis.hget(SETTINGS.counters_key, field_of(client, recipient))
@@ -97,14 +98,14 @@ class Play:
         return found
 
     def held(self) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-        """What Redis holds of counters and suppressed recipients."""
+        """Return the counters and the suppressed recipients in Redis."""
         return (  # type: ignore[return-value]
             self.redis.hgetall(SETTINGS.counters_key),
             self.redis.hgetall(SETTINGS.suppressions_key),
         )
 
     def is_counted(self) -> bool:
-        """Whether no record is after the place of the counters."""
+        """Return True if the counters include all records."""
         place = decode_place((self.redis.hget(SETTINGS.counters_key, "place") or b"").decode())  # type: ignore[union-attr]
         options = ClientOptions(self.stage.bootstrap, "test")
         for topic in (EVENTS, SUPPRESSIONS):
@@ -117,7 +118,7 @@ class Play:
         return True
 
     def forwarded(self) -> list[str]:
-        """The Message-IDs that the forwarding addresses of this run got."""
+        """Return the Message-IDs that the forwarding addresses of this run got."""
         journal = SinkJournal(self.stage.stack.sink_journal)
         return [
             line.message_id
@@ -161,7 +162,7 @@ def test_the_same_with_many_seeds(play: Callable[[int, int], Play], seed: int) -
 def perform(play: Play) -> None:
     come_back(play)
     send_mail(play)
-    # Redis was emptied: the counters are counted again, and the mail does not wait for that.
+    # Redis was emptied, so the counters are counted again, but mail does not wait for this.
     play.wait(lambda: play.hard() == play.plan.hard)
     play.wait(play.is_counted)
     before = play.held()
@@ -170,7 +171,7 @@ def perform(play: Play) -> None:
 
 
 def come_back(play: Play) -> None:
-    """The mail comes back, while everything happens that can."""
+    """Publish the returned mail while all faults occur."""
     plan = play.plan
     parts = returned.parts(plan.returned)
     faults = play.faults()
@@ -188,7 +189,7 @@ def come_back(play: Play) -> None:
 
 
 def send_mail(play: Play) -> None:
-    """Mail is sent to everybody, while everything happens that can."""
+    """Send mail to all recipients while all faults occur."""
     in_force_at = time.monotonic() + VIEW_AGE_S
     play.wait(lambda: time.monotonic() >= in_force_at)
     injector = play.run.inject_these(play.plan.submissions, RATE_PER_S)

@@ -1,11 +1,11 @@
 """Faults drawn from a seed: pauses, rebalances and kills, each as one short schedule.
 
-A paused process is only slow: its session may have ended meanwhile, and its partitions belong to
-other members. Nothing that it does afterwards may count. Growing to three processes and shrinking
-again must have no effect. A killed process has a successor with another name: nothing of the
-dead process may block others, in particular no transaction that it left open.
+A process that continues after a pause may have lost its session, and its partitions may belong to
+other members. Nothing that it then does may have an effect. Growing to three processes and
+shrinking again must not change the outcome. A killed process has a successor with another name.
+Nothing of the dead process may block others, in particular no open transaction.
 
-Longer schedules, and many of them: `./sluice test --long`.
+`./sluice test --long` runs many schedules, and longer ones.
 """
 
 from __future__ import annotations

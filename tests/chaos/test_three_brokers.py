@@ -28,14 +28,14 @@ PROCESSES = 4
 WARM_UP_S = 5.0
 BETWEEN_S = 10.0
 AFTERWARDS_S = 60.0
-# While two brokers are gone: how many times the front door says so before they return.
+# The two stopped brokers return after the front door has replied 451 this many times.
 REFUSALS = 40
 # The aim is 10 s; the limit allows for a machine that is busy with other work.
 LONGEST_STALL_S = 60.0
 
 
 class Cluster:
-    """The stage, and what is done on it."""
+    """The stage, and the operations on it."""
 
     def __init__(self, results: Results, tell: Say) -> None:
         self.stage = Stage(f"{stage_name()}-brokers", ENV, brokers=SIZE)
@@ -117,7 +117,7 @@ def test_one_broker_is_killed_then_a_second_and_mail_flows_after_their_return(
 
 
 def require_451(load: ClusterLoad) -> None:
-    """The front door replies 451, and 250 to nothing, while one broker of three is left."""
+    """Require that the front door always replies 451 while only one of three brokers runs."""
     load.wait_for(more_of(load, 451, 1))
     accepted = load.replies(250)
     load.wait_for(more_of(load, 451, REFUSALS))

@@ -2,9 +2,9 @@
 
 A long run: `./sluice test --long -k two_billing_versions --previous REVISION`. Without the option
 the last release is the earlier version; as long as there is none, the test is deselected. Both
-processes share the group and the cells, count, answer and write checkpoints, and each reads months
-as of one moment in its own way, while the other one counts. Then they are replaced, there and back,
-and at last the cells are lost.
+processes share the group and the cells; they count, answer and write checkpoints. Each version
+reads the counts of one moment in a different way while the other version counts. Then each process
+gets the other version and later its first version again. Finally the cells are lost.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CELLS_KEY: Final = "{two}:cells"
 
 
 class Pair:
-    """Two billing processes on a Kafka and a Redis of their own, and what was published."""
+    """Two billing processes with a separate Kafka and Redis, and the number of published events."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self._folder = folder
@@ -72,7 +72,7 @@ class Pair:
 
     @contextmanager
     def process(self, number: int, version: Mapping[str, str]) -> Iterator[None]:
-        """A process of this version, stopped gracefully at the end."""
+        """Yield a process of this version, stopped gracefully at the end."""
         own = {
             "SLUICE_RUNTIME__INSTANCE": f"billing-{number}",
             "SLUICE_BILLING__HTTP_PORT": str(self._ports[number]),
@@ -97,7 +97,7 @@ class Pair:
             process.wait()
 
     def publish(self) -> None:
-        """One more event per mailing, over all partitions."""
+        """Publish one more event per mailing, over all partitions."""
         rows = tuple(TallyRow("shop", f"m{number}", "", 1) for number in range(MAILINGS))
         tally = Tally("validate", NOON_MS, rows)
         records = [encode_tally(tally, f"validate.{self.published}")]
@@ -111,7 +111,7 @@ class Pair:
         self._producer.flush()
 
     def billed(self, number: int) -> int:
-        """What a process answers now; -1 if it does not."""
+        """Return the count that a process answers now; -1 if the process does not answer."""
         query = f"v1/usage?month={MONTH}&group=month&wait_s=1"
         url = f"http://127.0.0.1:{self._ports[number]}/{query}"
         try:
@@ -120,12 +120,12 @@ class Pair:
         except (urllib.error.URLError, ConnectionError):
             return -1
         totals = found["totals"]
-        # A view of one moment has both or neither: an event is counted once, in one run.
+        # One run of records adds an event to both counters, so a view of one moment has it in both.
         assert totals["billed"] == totals["delivered"], totals
         return int(totals["billed"])
 
     def follow(self, numbers: tuple[int, ...]) -> None:
-        """Publish, and ask these processes meanwhile, until each has everything."""
+        """Publish events and query these processes until each has counted all events."""
         before = dict.fromkeys(numbers, 0)
         for _ in range(4):
             self.publish()
@@ -165,13 +165,13 @@ def test_two_billing_versions_side_by_side_count_each_event_once(
 ) -> None:
     earlier = unpack(request.config.getoption("--previous") or last_release(), tmp_path)
     with pair.process(0, earlier):
-        pair.publish()  # a month without an event is none
+        pair.publish()  # A month without events does not exist.
         eventually(lambda: pair.billed(0) >= 0, "the earlier version answers")
         pair.follow((0,))
         with pair.process(1, {}):
             eventually(lambda: pair.billed(1) >= 0, "the present version answers")
             pair.follow((0, 1))
-            # Whoever reads beside both has one moment, and so has a close.
+            # A command that runs beside both processes reads the counts of one moment.
             code, report = run_verb(pair.env, "recount")
             assert (code, report["agree"], report["differences"]) == (0, True, [])
             pair.follow((0, 1))
@@ -180,7 +180,7 @@ def test_two_billing_versions_side_by_side_count_each_event_once(
         code, closed = run_verb(pair.env, "close", MONTH, "--yes")
         assert (code, closed["totals"]["billed"]) == (0, pair.published)
         assert run_verb(pair.env, "verify", MONTH)[1]["proved"]
-    # Either one restores what is lost from a checkpoint of either.
+    # Each version restores lost cells, also from a checkpoint of the other version.
     pair.lose_cells()
     with pair.process(0, earlier), pair.process(1, {}):
         eventually(

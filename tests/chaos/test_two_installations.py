@@ -1,9 +1,9 @@
 """Two installations whose clients forward returned mail to each other: mail ends after one hop.
 
-A long run: `./sluice test --long -k two_installations`. Each has its own Kafka, Redis, keys of
-return paths, and sends mail for the other's sending domain to the other's bounce door. What comes
-back to one of them is forwarded once, and the other one, which does not know its keys, forwards it
-no more.
+A long run: `./sluice test --long -k two_installations`. Each installation has its own Kafka, Redis
+and keys of return paths. Mail for the sending domain of the other installation is sent to the
+bounce door there. Mail that comes back to one installation is forwarded once. The other
+installation does not know the keys of the first one, but does not forward this mail again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Installation(Struct, frozen=True):
 
     @property
     def news(self) -> str:
-        """The From address of its mail."""
+        """Return the From address of its mail."""
         return f"news@{self.client.sending_domain}"
 
     def submit(self, recipient: str) -> None:
@@ -75,7 +75,7 @@ class Installation(Struct, frozen=True):
         return sum(event.type is kind for event in events)
 
     def came_back(self) -> int:
-        """How many messages the bounce door has taken."""
+        """Return how many messages the bounce door has accepted."""
         return len(all_returned(self.stack.endpoints.kafka))
 
 
@@ -83,7 +83,7 @@ class Installation(Struct, frozen=True):
 def two(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Installation, Installation]]:
-    """A pair, each of which forwards to the From address of the other."""
+    """Yield a pair of installations; each forwards to the From address of the other."""
     folder = tmp_path_factory.mktemp("two")
     clients = [
         Client(name, f"news.{name}.example", f"news@news.{other}.example", "M-1")
@@ -153,7 +153,7 @@ def test_mail_from_the_forwarding_address_is_not_forwarded_back_to_it(
 
 
 class Moved(Struct, frozen=True):
-    """How many messages each of a pair has taken back, and forwarded."""
+    """The numbers of messages that each installation of a pair got back and forwarded."""
 
     came_back: tuple[int, ...]
     forwarded: tuple[int, ...]
@@ -173,7 +173,7 @@ def _moved(two: tuple[Installation, Installation]) -> Moved:
 
 
 def _ends_with(two: tuple[Installation, Installation], before: Moved, expected: Moved) -> None:
-    """Wait until so much has moved, and require that nothing moves any more."""
+    """Wait for these numbers, and require that they do not change afterwards."""
     wait_until(
         lambda: _moved(two).since(before) == expected, f"it has moved: {expected}", PATIENCE_S
     )

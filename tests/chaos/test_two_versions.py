@@ -1,9 +1,9 @@
-"""An upgrade under load: two versions of every service side by side, there and back.
+"""An upgrade under load and back again: two versions of every service run side by side.
 
 A long run: `./sluice test --long -k two_versions --previous REVISION`. Without the option the last
 release is the earlier version; as long as there is none, the test is deselected. The processes are
-replaced one by one under their names, as a StatefulSet does; the second one of each service keeps
-its version meanwhile, so old and new read the same topics and share the groups.
+replaced one by one under their names, as a StatefulSet does. During this time, the second process
+of each service keeps its version, so both versions read the same topics and share the groups.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Fault: a broker takes connections and answers nothing while the records of a transaction wait.
+"""Fault: a broker accepts connections but answers nothing while records of a transaction wait.
 
-The watchdog ended the process after 90 s, and after another 90 s again. What deliver had sent and
-could not record was sent once more each time.
+The watchdog ended the process after 90 s, again and again. Each time, the deliver service sent the
+messages again whose outcomes it could not record.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.pausing import pause, resume
 from tests.support.stream_topics import read_all, repeat_lost
 
 SERVICE, TOPIC = "test-unwritten", "test.unwritten"
-# Records are collected for so long, so that none is sent before the broker is paused.
+# Records are collected for this time, so that none is sent before the broker is paused.
 LINGER_MS = 60_000
 FLUSH_S, FLUSHES = 0.5, 2
 RECORD = Output(TOPIC, b"said", b"key")
@@ -47,7 +47,7 @@ class FreezeOnce(Failpoints):
             pause(self._pid)
 
     def release(self) -> None:
-        """Let the broker go on."""
+        """Resume the broker."""
         resume(self._pid)
 
 

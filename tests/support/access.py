@@ -1,4 +1,4 @@
-"""Access keys without Kafka, for tests of what uses them."""
+"""Access keys without Kafka, for tests of the code that uses keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.runtime.clock import FakeClock
 
 
 class FakeKeys:
-    """Keys that a test makes. `denied` has what would be in the audit log."""
+    """Keys that a test makes. `denied` has the entries of the audit log."""
 
     def __init__(self, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock()
@@ -23,7 +23,7 @@ class FakeKeys:
         sub_client: str | None = None,
         rights: tuple[str, ...] = (Right.BILLING_READ.value,),
     ) -> dict[str, str]:
-        """A new key, as the headers of a request."""
+        """Return a new key, as the headers of a request."""
         key = new_key()
         self.put(key, AccessKey(key.id, hash_of(key), rights, Scope(client, sub_client)))
         return {"Authorization": f"Bearer {key}"}
@@ -42,5 +42,5 @@ class FakeKeys:
 
 
 def open_policy() -> AccessPolicy:
-    """Everything is served without a key."""
+    """Return a policy that serves all requests without a key."""
     return AccessPolicy(FakeKeys(), FakeClock(), is_open=True)

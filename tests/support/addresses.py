@@ -1,4 +1,4 @@
-"""Addresses that are taken and that are not."""
+"""Addresses that are accepted, and addresses that are refused."""
 
 from __future__ import annotations
 

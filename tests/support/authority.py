@@ -24,7 +24,7 @@ def named(name: str) -> x509.Name:
 
 
 class Authority:
-    """A CA with a folder, in which `<name>.pem`, `.key` and both as `.both` are written."""
+    """A CA with a folder. The files of a certificate are `<name>.pem`, `.key`, and `.both`."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class Authority:
     ) -> Path:
         """Write a certificate valid for so many days (negative: expired); return its path.
 
-        `dns`: names in it besides the address `host`.
+        `dns` are the names in the certificate besides the address `host`.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName("localhost")] if host == "127.0.0.1" else []

@@ -1,4 +1,4 @@
-"""A bounce door as a process of a test, what is sent to it, and what arrives on mail.returned."""
+"""A bounce door as a process of a test, sessions with it, and the records on mail.returned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DAY_MS: Final = verp.DAY_MS
 def local_part(
     day: int, *, keys: Keys = KEYS, client: Client = CLIENT, mail_id: str = MAIL_ID
 ) -> str:
-    """A return path of a message of the mailing `spring-mailing`."""
+    """Return a return path of a message of the mailing `spring-mailing`."""
     path = ReturnPath(
         day,
         verp.mailing_hash("spring-mailing", "shop"),
@@ -51,7 +51,7 @@ def local_part(
 
 
 def return_path(mail_id: str = MAIL_ID) -> str:
-    """The address to which bounces of a message of today go."""
+    """Return the address to which bounces of a message of today are sent."""
     day = verp.day_of(int(time.time() * 1000))
     return f"{local_part(day, mail_id=mail_id)}@{DOMAIN}"
 
@@ -82,14 +82,14 @@ def running_bounce_door(
 
 
 def at_bounce_door(stack: Stack, timeout_s: float = 120) -> smtplib.SMTP:
-    """A session at the bounce door of a pipeline."""
+    """Return a session at the bounce door of a pipeline."""
     assert stack.endpoints.bounce is not None
     host, _, port = stack.endpoints.bounce.rpartition(":")
     return smtplib.SMTP(host, int(port), timeout=timeout_s)
 
 
 def all_returned(bootstrap: str) -> list[tuple[Returned, bytes]]:
-    """Everything on mail.returned."""
+    """Return all records on mail.returned."""
     consumer: Any = follow(bootstrap, names.RETURNED)
     try:
         parts = list(consumer.assignment())

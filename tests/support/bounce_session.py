@@ -1,4 +1,4 @@
-"""A bounce door without sockets and without Kafka: the session, its policy, what is written."""
+"""A bounce door without sockets and without Kafka: the session, its policy, the written records."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FakeOutbox:
         self._done.append(done)
 
     def settle(self, *outcomes: Outcome) -> None:
-        """Report the oldest pending records; all of them as written if nothing is given."""
+        """Report the outcomes of the oldest pending records; by default, all are written."""
         waiting = len(outcomes) or len(self._done)
         known = outcomes or [Written()] * waiting
         settled, self._done = self._done[:waiting], self._done[waiting:]
@@ -62,7 +62,7 @@ class FakeOutbox:
 
 
 class BounceDoor:
-    """What all connections share, with the settings' limits."""
+    """The state that all connections share, with the limits of the settings."""
 
     def __init__(self, limits: MessageLimits | None = None, held_bytes: int = 0) -> None:
         self.outbox = FakeOutbox()
@@ -126,7 +126,7 @@ class BounceDialog:
         return self.new_codes()
 
     def new_codes(self) -> list[int]:
-        """The codes of the replies since the last call."""
+        """Return the codes of the replies since the last call."""
         output = self.session.take_output().decode().splitlines()
         return [int(line[:3]) for line in output if line[3:4] == " "]
 

@@ -1,8 +1,9 @@
-"""An Exim that takes every message and routes only the domain of the bounce door.
+"""An Exim that accepts every message and routes only the domain of the bounce door.
 
-So every other message comes back to its envelope sender. The first of the two hosts of that domain
-does not listen, as an MX that is down. Exim writes a bounce by running itself as its own user, who
-may not enter the folder of the tools: it runs a copy. receiving_peers.py has one that receives.
+So all other mail comes back to its envelope sender. The first of the two hosts of the domain does
+not listen, like an MX that is down. To write a bounce, Exim starts itself as its own user. This
+user may not enter the folder of the tools, so a copy of Exim is used. receiving_peers.py has an
+Exim that receives mail.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def bouncing_exim(at: Place, door_port: int) -> Iterator[None]:
     exim.chmod(0o755)  # a program that is set-uid ignores LD_PRELOAD
     wrapper = shutil.copy(next(unpacked.glob("usr/lib/*/libnss_wrapper.so")), at.folder)
     names = names_with("Debian-exim", at.folder) | {"LD_PRELOAD": str(wrapper)}
-    # Exim removes these variables from the environment of what it runs.
+    # Exim removes these variables from the environment of the programs that it runs.
     again = at.folder / "again"
     again.write_text(
         "#!/bin/sh\nexport "

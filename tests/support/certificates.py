@@ -1,4 +1,4 @@
-"""A self-signed certificate for a test's server: that of a pipeline, for `localhost`."""
+"""A self-signed certificate for a test's server, like that of a pipeline for `localhost`."""
 
 from __future__ import annotations
 

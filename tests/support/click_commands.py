@@ -1,4 +1,4 @@
-"""Every Click command of the launcher with all its verbs, by the words that a user types."""
+"""Finds every Click command of the launcher with all its verbs, by the words that a user types."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _load(name: str, module: str) -> click.Command:
         return shaping
     if name == "sources":
         return sources
-    if module.startswith("services."):  # these three have the verbs of every service alone
+    if module.startswith("services."):  # these have only the common verbs
         return service_cli(name, Settings, serve)
     loaded = importlib.import_module(module)
     if hasattr(loaded, "__path__"):

@@ -45,7 +45,7 @@ _BROKER: Final = {
 
 
 class ClockLine(Struct, frozen=True):
-    """The pipeline, a client of its broker, and what became of its mail."""
+    """The pipeline, a client of its broker, and the events of its mail."""
 
     stack: Stack
     admin: KafkaAdminClient

@@ -1,4 +1,4 @@
-"""A worker that counts bounces between topics and keys of its own."""
+"""A worker that counts bounces, with separate topics and keys."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class CountingBench(Struct, frozen=True):
         return [each for each in found if isinstance(each, Suppression)]
 
     def settle(self) -> tuple[dict[bytes, bytes], int]:
-        """Wait until everything written is counted; the state, and the number of entries."""
+        """Wait until all records are counted; return the state, and the number of entries."""
         ends: dict[str, int] = {}
 
         def is_settled() -> bool:
@@ -129,7 +129,7 @@ class CountingBench(Struct, frozen=True):
         return self.state(), len(self.entries(0))
 
     def _ends(self, topic: str) -> dict[str, int]:
-        """The offset after the last record of each partition that has one."""
+        """Return the offset after the last record, for each partition that has a record."""
         found: dict[str, int] = {}
         with closing(LogReader(ClientOptions(self.bootstrap, "test"), topic)) as reader:
             ends = reader.ends(reader.partitions())
@@ -175,7 +175,7 @@ class CountingBench(Struct, frozen=True):
 
 
 def facts(random: Random, number: int) -> list[tuple[str, str, str]]:
-    """A random history of few recipients, so that the order of every two facts matters."""
+    """Return a random history of few recipients, so that the order of every two facts matters."""
     kinds = ("bounced-hard", "bounced-soft", "bounced-soft", "delivered", "reset")
     weights = (2, 6, 6, 4, 1)
     return [

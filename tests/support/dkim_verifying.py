@@ -44,7 +44,7 @@ def signer_with(*keys: Key[PrivateKey], clock: Clock | None = None) -> Signer:
 
 
 def record_of(key: PrivateKey) -> bytes:
-    """The TXT record of a key."""
+    """Return the TXT record of a key."""
     return b"v=DKIM1; k=%b; p=%b" % tuple(text.encode() for text in public_key_of(key.public_key()))
 
 
@@ -54,7 +54,7 @@ def is_verified(content: bytes, algorithm: str, domain: str) -> bool:
 
 
 def verdicts(content: bytes, records: Mapping[str, bytes]) -> list[bool]:
-    """The verdict on each DKIM-Signature, the topmost first; `records` are TXT by full name."""
+    """Return the verdict on each DKIM-Signature, from top to bottom; `records` are TXT by name."""
 
     def look_up(name: bytes, timeout: int = 5) -> bytes:
         return records.get(name.decode(), b"")

@@ -15,11 +15,11 @@ import dns.rrset
 
 REFERRAL = "referral"  # an answer without records that names other servers
 SILENT = "silent"  # no answer
-DENIED = "denied "  # and what follows: these records, and NXDOMAIN
-OTHER_NAME = "records of "  # and what follows: these records belong to another name
+DENIED = "denied "  # a prefix of records: the answer has these records and NXDOMAIN
+OTHER_NAME = "records of "  # a prefix of records: the answer has them for another name
 
-# Maps a name and a type to its records, or to what the server answers instead. A name with a type
-# that is not in the zone has no such record.
+# Maps a name and a type to records, or to another answer of the server. If a name with a type is
+# not in the zone, there is no such record.
 Zone = Mapping[tuple[str, str], list[str] | int | str]
 
 

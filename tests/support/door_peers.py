@@ -1,4 +1,4 @@
-"""Simple peers of a front door: sockets that send what a test wants, and its metrics."""
+"""Simple peers of a front door: sockets that send any bytes, and the door's metrics."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Peer:
 
 
 def secured(port: int, source: str, is_implicit: bool = False) -> smtplib.SMTP:
-    """An smtplib client in TLS, from one address of the loopback network."""
+    """Return an smtplib client in TLS, from one address of the loopback network."""
     if is_implicit:
         smtp: smtplib.SMTP = smtplib.SMTP_SSL(
             "127.0.0.1",
@@ -86,7 +86,7 @@ def login(smtp: smtplib.SMTP, name: str) -> tuple[int, str]:
 
 
 def number(door: Door, name: str) -> float:
-    """The sum of a metric's values."""
+    """Return the sum of a metric's values."""
     return sum(values_of(f"http://127.0.0.1:{door.http_port}/metrics", name))
 
 

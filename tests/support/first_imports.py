@@ -1,14 +1,14 @@
-"""Which test modules a process of a run imports first, so that the processes compile each once.
+"""Chooses which test modules each process of a run imports first, so that each is compiled once.
 
 Job: give each process of pytest-xdist a share of the test modules to import before it collects. On
-a new checkout every module is compiled, and its assertions are rewritten, when it is imported,
-which takes twice as long as all else in a collection; processes that import the same modules in
-the same order do it all at the same time. With shares, each finds what the others have compiled.
-Owns: the shares. Does not own: where compiled code is kept (launcher/commands.py), the collection,
-which imports what is left.
+a new checkout, the import of a module compiles it and rewrites its assertions. This takes twice as
+long as the rest of a collection, and without shares all processes compile the same modules at the
+same time. With shares, each process finds the modules that the others have compiled.
+Owns: the shares. Does not own: the place of compiled code (launcher/commands.py), and the
+collection, which imports the other modules.
 
-On failure: a module that cannot be imported is imported again by the collection, which reports the
-error. Where no compiled code may be written, nothing is imported first.
+On failure: if a module cannot be imported, the collection imports it again and reports the error.
+If compiled code may not be written, nothing is imported first.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import pytest
 
 
 def share(sizes: Sequence[int], number: int, count: int) -> slice:
-    """The places of one of `count` shares in a row, all of about the same size together."""
+    """Return the places of one of `count` consecutive shares of about the same total size."""
     total, before = sum(sizes), 0
     places = []
     for place, size in enumerate(sizes):
-        # By its middle, so that each place belongs to one share.
+        # The middle of a place decides, so that each place belongs to one share.
         if (before + size / 2) * count // max(total, 1) == number:
             places.append(place)
         before += size
@@ -35,7 +35,7 @@ def share(sizes: Sequence[int], number: int, count: int) -> slice:
 
 
 def import_share(folder: Path, number: int, count: int) -> None:
-    """Import the share of a process of the test modules below a folder, which is a package."""
+    """Import a process's share of the test modules in a folder, which is a package."""
     if sys.dont_write_bytecode:
         return
     files = sorted(folder.rglob("test_*.py"))

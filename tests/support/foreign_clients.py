@@ -65,7 +65,7 @@ def port_of(door: Door, tls: str) -> str:
 
 
 def smtplib_example(tls: str) -> Client:
-    """Python's smtplib."""
+    """Return a client that runs Python's smtplib."""
     script = EXAMPLES / "submit_smtplib.py"
 
     def client(parcel: Delivery) -> Answer:
@@ -76,7 +76,7 @@ def smtplib_example(tls: str) -> Client:
 
 
 def nodemailer_example(tls: str) -> Client:
-    """Node's nodemailer with a pool."""
+    """Return a client that runs Node's nodemailer with a pool."""
 
     def client(parcel: Delivery) -> Answer:
         return nodemailer(parcel, tls, [(parcel.recipient, parcel.path)])
@@ -85,7 +85,7 @@ def nodemailer_example(tls: str) -> Client:
 
 
 def nodemailer(parcel: Delivery, tls: str, mails: Sequence[tuple[str, Path]]) -> Answer:
-    """Several messages over one pool."""
+    """Submit several messages over one pool."""
     script = EXAMPLES / "submit_nodemailer.js"
     where = (HOST, port_of(parcel.door, tls), tls)
     pairs = [word for mail in mails for word in mail]
@@ -93,7 +93,7 @@ def nodemailer(parcel: Delivery, tls: str, mails: Sequence[tuple[str, Path]]) ->
 
 
 def curl_example(tls: str, mechanism: str) -> Client:
-    """The program curl; it also sends AUTH= with MAIL (--mail-auth)."""
+    """Return a client that runs curl, which also sends AUTH= with MAIL (--mail-auth)."""
 
     def client(parcel: Delivery) -> Answer:
         netrc = parcel.folder / "netrc"
@@ -108,7 +108,7 @@ def curl_example(tls: str, mechanism: str) -> Client:
 
 
 def swaks_example(tls: str, mechanism: str) -> Client:
-    """The program swaks, which adds a line end at the end of a message."""
+    """Return a client that runs swaks, which adds a line end at the end of a message."""
     option = "--tls-on-connect" if tls == "tls" else "--tls"
 
     def client(parcel: Delivery) -> Answer:
@@ -123,7 +123,7 @@ def swaks_example(tls: str, mechanism: str) -> Client:
 
 
 def msmtp_example(tls: str, mechanism: str) -> Client:
-    """The program msmtp, a sendmail replacement."""
+    """Return a client that runs msmtp, a sendmail replacement."""
 
     def client(parcel: Delivery) -> Answer:
         password = parcel.folder / "password"
@@ -148,7 +148,7 @@ def msmtp_example(tls: str, mechanism: str) -> Client:
 
 
 def adapted(example: str, changes: dict[str, str]) -> str:
-    """The text of an example with the test's front door instead of the documented one."""
+    """Return the text of an example with the test's front door instead of the documented one."""
     text = (EXAMPLES / example).read_text("utf-8")
     for before, after in changes.items():
         assert before in text, f"{example} no longer holds {before!r}"

@@ -1,14 +1,15 @@
 """Starts Python programs by forking a process that has imported them: the tests' own processes.
 
-Job: run `python -m MODULE ARGUMENTS` as a process of its own without paying again for its imports,
-which take most of the CPU of a start. Each program is a real process: it has its own pid, process
+Job: run `python -m MODULE ARGUMENTS` as a separate process without repeating the imports, which
+take most of the CPU time of a start. Each program is a real process: it has its own pid, process
 group, environment, output file and signals, it can be stopped and killed, and its interpreter ends
 as usual. Owns: the one process that is forked (forking.py) and the exit codes that it reports.
-Does not own: other programs, which are executed as ever.
+Does not own: other programs, which are executed and not forked.
 
 On failure: if the process of the tests ends, the connection ends, so forking.py ends, and the
 kernel kills its children (PR_SET_PDEATHSIG). A fork server that ended is an error of the test run.
-Programs whose memory is measured are to be executed: a forked one shares all modules of all.
+If the memory of a program is measured, execute the program, because a forked program shares the
+imported modules with all others.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ class ForkedChild:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """None while it runs; then its exit code, or the negative number of a signal."""
+        """Return None while the program runs; then its exit code (negative: that of a signal)."""
         return self._code
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        """Wait until the program ends. Raises subprocess.TimeoutExpired."""
         if not self._ended.wait(timeout) or self._code is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
         return self._code
 
     def note_end(self, code: int) -> None:
-        """Note the exit code."""
+        """Store the exit code."""
         self._code = code
         self._ended.set()
 
@@ -113,7 +114,7 @@ def _server() -> ForkServer:
 
 
 def server() -> ForkServer:
-    """The fork server of this process, started when it is needed first."""
+    """Return the fork server of this process, which is started at its first use."""
     with _starting:
         return _server()
 
@@ -130,7 +131,7 @@ def fork(spec: ProcessSpec, out: IO[bytes]) -> Child:
 def run_module(
     *program: str, env: Mapping[str, str], stdin: str = "", timeout_s: float = 240.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command, given as its module and arguments, to its end, as subprocess.run does.
+    """Run a command, given by module and arguments, until it ends, as subprocess.run does.
 
     `env` is added to that of this process. Raises subprocess.TimeoutExpired.
     """

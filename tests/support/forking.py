@@ -4,7 +4,7 @@
 
 It has one thread, so that a fork copies a whole program. It reads requests from the socket, each
 with its three standard files, and reports on it `started PID 0` and `ended PID CODE`, where a
-negative code is the number of the signal. It ends when the socket does, and its children with it.
+negative code is the number of the signal. When the socket ends, it ends together with its children.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ MODULES: Final = (
     "uvicorn",
     "xlsxwriter",
 )
-# Programs: imported for what they import, then forgotten, so that each is run as in a new process.
+# These programs are imported to load their imports, and are then removed from sys.modules, so that
+# each program is run as in a new process.
 PROGRAMS: Final = (
     "local.sink.__main__",
     "cli.audit.command",
@@ -70,7 +71,7 @@ def main(descriptor: int) -> None:
         del sys.modules[name]
     read_files()
     gc.collect()
-    gc.freeze()  # so that a child's collector leaves the shared pages as they are
+    gc.freeze()  # so that a child's garbage collector does not change the shared pages
     gc.enable()
     found = serve(socket.socket(fileno=descriptor))
     if found is not None:
@@ -141,7 +142,7 @@ def report_ended(requests: socket.socket) -> None:
 
 
 def with_group(pid: int) -> None:
-    """Give a child a process group of its own; both sides do it, as neither is first for sure."""
+    """Give a child a separate process group; parent and child both do this, in any order."""
     try:
         os.setpgid(pid, pid)
     except (ProcessLookupError, PermissionError):
@@ -149,7 +150,7 @@ def with_group(pid: int) -> None:
 
 
 def tie_to(parent: int) -> None:
-    """End with the parent; the same for signals and the group as after an execution."""
+    """End with the parent; set signals and the process group as after an execution."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(_PARENT_GONE)

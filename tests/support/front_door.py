@@ -85,7 +85,7 @@ def register(bootstrap: str, *clients: Client) -> tuple[Client, ...]:
 
 
 def door_of(stack: Stack) -> Door:
-    """The front door of a whole pipeline."""
+    """Return the front door of a whole pipeline."""
     assert stack.endpoints.smtp is not None
     assert stack.endpoints.smtps is not None
     port, tls_port = (
@@ -155,8 +155,8 @@ def arrived(door: Door, message_id: str) -> list[Message]:
 
 
 def told(door: Door, recipient: str) -> list[Event | Tally]:
-    """The refusals of a recipient and all tallies of ingest, once the refusal and the tally that
-    counts it have arrived: they are in different partitions."""
+    """Return the refusals of a recipient and all tallies of ingest. Wait first for the refusal and
+    the tally that counts it, because they are in different partitions."""
     found: list[Event | Tally] = []
     refused: set[str] = set()
     counted: set[str] = set()

@@ -1,4 +1,4 @@
-"""Header lines, and the places where something may stand in them."""
+"""Header lines, and the positions in them at which a test can insert text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plain message, and the same with one more line in its header."""
+"""A plain message, and the same message with one more line in its header."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def _plain(value: bytes, *headers: Header) -> list[RawRecord]:
     return [RawRecord(value, headers)]
 
 
-# By name: the records of a batch on an intake, from a valid message and a random source.
+# For each name, a function that makes the records of a batch from a valid message and a Random.
 KINDS: dict[str, Callable[[bytes, Random], list[RawRecord]]] = {
     "random bytes": lambda message, chance: _plain(chance.randbytes(chance.randrange(1, 2 * MIB))),
     "zeros": lambda message, chance: _plain(bytes(chance.randrange(1, 12 * MIB))),
@@ -65,7 +65,8 @@ KINDS: dict[str, Callable[[bytes, Random], list[RawRecord]]] = {
         RawRecord(message),
     ],
 }
-# Batches that Kafka checks only if compressed, or would refuse uncompressed for their size.
+# Kafka checks some batches only if they are compressed, and refuses some uncompressed batches
+# because of their size.
 _PLAIN_ONLY = {"offsets out of order"}
 _COMPRESSED_ONLY = {"expands too much", "zeros", "unknown header"}
 _ONE_REFUSAL = {"expands too much", "offsets out of order"}
@@ -79,7 +80,7 @@ def intake_case(kind: str, codec: str, client: str, message: bytes, seed: int) -
 
 
 def intake_cases(client: str, message: bytes, seed: int) -> Iterator[Hostile]:
-    """Each kind once, its codec and sizes drawn from the seed."""
+    """Return one case of each kind, with codec and sizes drawn from the seed."""
     chance = Random(seed)
     for kind in KINDS:
         codecs = [name for name in COMPRESS if name not in {"none", "snappy-raw"}]

@@ -1,4 +1,4 @@
-"""A mail server that keeps what it receives, and the pipeline that sends to it."""
+"""A mail server that stores all mail that it receives, and the pipeline that sends to it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class KeepingServer:
         return "250 kept"
 
     def of(self, recipient: str) -> list[bytes]:
-        """What arrived for this recipient."""
+        """Return the messages that arrived for this recipient."""
         return [content for found, content in self._kept if found == recipient]
 
 
 class ReturnedLine(Struct, frozen=True):
-    """The pipeline, and the server that its mail to KEPT_DOMAIN arrives at."""
+    """The pipeline, and the server that receives its mail to KEPT_DOMAIN."""
 
     stack: Stack
     kept: KeepingServer

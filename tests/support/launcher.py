@@ -16,7 +16,7 @@ def load_launcher() -> ModuleType:
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    # No cache file is written beside the launcher, which has no suffix.
+    # The launcher has no suffix, so no cache file may be written beside it.
     sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
     try:
         loader.exec_module(module)

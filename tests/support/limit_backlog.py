@@ -1,5 +1,5 @@
-"""A backlog of one limited destination in virtual time: a worker that keeps to its share of a
-limit, and the mail that it turns away."""
+"""A backlog for one limited destination in virtual time: a worker that uses its share of a limit,
+and the mail that it defers."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ RATE = 200
 TOPIC = deferred("1m")
 MAIL = replace(envelope("a@big.example"), client="shop", turn_at_ms=1, due_at_ms=1)
 STEP_S = 0.01
-# A process that is held up for so long every two seconds sends nothing then; the burst of a limit
-# makes up for a tenth of a second.
+# A process stands still for such a time in each period of two seconds. The burst of a limit
+# compensates for a tenth of a second.
 PERIOD_S = 2.0
 
 
 def group_under(limit: str, workers: Workers) -> tuple[Allowance, Group]:
-    """A limit of a provider, and the mail of a client under nothing else."""
+    """Return a limit of a provider, and the group of a client's mail with only this limit."""
     of = Allowance("provider:big", parse_limit(limit), workers)
     to, shop = Destination("big.example", "big", "big"), Party("shop", "", "shop.example")
     return of, Group(to, shop, (of,), workers)
 
 
 class Backlog:
-    """One worker and what it is to send."""
+    """One worker and the mail that it has to send."""
 
     def __init__(
         self,
@@ -45,8 +45,8 @@ class Backlog:
         holds: bool = True,
         room: int = 20_000,
     ) -> None:
-        """`sends_per_s`: what the process itself manages to send. `holds`: mail is read when there
-        is room for it, and not when its turn has come. `room`: what may be in flight."""
+        """`sends_per_s` is the highest rate of the process itself. With `holds`, mail is read when
+        there is room for it, not when its turn has come. `room` is the most mail in flight."""
         self._sends_per_s, self._may_send = sends_per_s, 0.0
         self._workers = Workers(1, room=room)
         self.of, group = group_under(f"{RATE}/s", self._workers)
@@ -62,8 +62,8 @@ class Backlog:
         self._back: list[tuple[float, int]] = []
 
     def run(self, messages: int, come_per_s: float, then_per_s: float | None = None) -> float:
-        """Send all; returns how long it took. `then_per_s`: what the process manages to send from
-        then on when all have come."""
+        """Send all messages; return the time that this took. `then_per_s` is the highest rate of
+        the process after all messages have arrived."""
         now, come, looked_at, read_at = 0.0, 0, 0.0, 0.0
         while len(self.sent) < messages:
             now += STEP_S

@@ -17,9 +17,9 @@ SENDER = f"news@{DOMAIN}"
 CLIENT = Client(NAME, DOMAIN, "back@limited.example.org", "limited-mailing")
 MOST_OF_CLIENT = 4
 MESSAGES_A_MINUTE = 3
-# Few, so that a minute gives one back after a long time only.
+# The number is low, so that the next connection is allowed only after a long time.
 NEW_A_MINUTE = 3
-# What a slow peer is ended after.
+# A slow peer is disconnected after this time.
 IDLE_S = 5
 
 

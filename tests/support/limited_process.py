@@ -1,4 +1,4 @@
-"""A worker that shares limits, as a process of its own: it can be killed and paused.
+"""A worker that shares limits, as a separate process that can be killed and paused.
 
 `python -m tests.support.limited_process URL TAG NAME LIMITS FILE` sends as fast as LIMITS allow,
 and appends the time of each message to FILE (seconds of the machine's monotonic clock, which all
@@ -24,7 +24,7 @@ _TIME = struct.Struct("d")
 
 
 class Times(list[float]):
-    """The times of what was sent, each written at once: a killed process has sent them too."""
+    """The times of sent messages. Each is written at once, so a killed process loses none."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Times(list[float]):
 
 
 def read_times(path: Path) -> list[float]:
-    """The times that a worker has written so far."""
+    """Return the times that a worker has written so far."""
     if not path.exists():
         return []
     data = path.read_bytes()

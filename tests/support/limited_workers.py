@@ -25,7 +25,7 @@ from shared.store.leases import LeaseStore
 from shared.store.suspensions import SuspensionStore
 
 ENDING_S = 120.0
-# A limit is kept in any window of these lengths, among others.
+# The tests check that a limit is kept in every window of these lengths.
 WINDOWS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 TO = Destination("r.example", "mx.r.example", "big")
 SENDER = Party("shop", "news", "news.example.com")
@@ -48,7 +48,7 @@ class SendingWorker:
         raise NotImplementedError
 
     async def until_granted(self, wait_s: float) -> None:
-        """Ask for what the limits need; wait for the answer, but no longer."""
+        """Request leases for the limits; wait for the answer, at most this time."""
         self.calls.want()
         self._granted.clear()
         with contextlib.suppress(TimeoutError):
@@ -75,7 +75,7 @@ class LimitedWorker(SendingWorker):
         self.sent: list[float] = []
 
     async def send(self) -> None:
-        """Send without end; each message when the limits admit it."""
+        """Send without end; send each message as soon as the limits admit it."""
         loop = asyncio.get_running_loop()
         group = self.throttle.group(TO, SENDER, 0.0)
         while True:
@@ -90,13 +90,13 @@ class LimitedWorker(SendingWorker):
 
 
 def stores(client: redis.asyncio.Redis, tag: str) -> Stores:
-    """The stores of one worker in a real Redis."""
+    """Return the stores of one worker in a real Redis."""
     return Stores(LeaseStore(client, tag), SuspensionStore(client, tag))
 
 
 @asynccontextmanager
 async def all_working(made: Sequence[LimitedWorker]) -> AsyncIterator[None]:
-    """All of these work meanwhile."""
+    """All these workers work during the block."""
     async with AsyncExitStack() as stack:
         for each in made:
             await stack.enter_async_context(each.working())
@@ -107,7 +107,7 @@ async def all_working(made: Sequence[LimitedWorker]) -> AsyncIterator[None]:
 async def workers(
     url: str, tag: str, limits: str, count: int = 3
 ) -> AsyncIterator[list[LimitedWorker]]:
-    """So many workers, which do not work yet, each with a client of its own in a real Redis."""
+    """Yield this many workers, which do not work yet, each with its own client of a real Redis."""
     clients = [connect_async(RedisSettings(url=url), retry=NO_RETRY) for _ in range(count)]
     try:
         yield [LimitedWorker(f"w{n}", limits, stores(each, tag)) for n, each in enumerate(clients)]
@@ -117,12 +117,12 @@ async def workers(
 
 
 def all_sent(made: Sequence[LimitedWorker]) -> list[float]:
-    """When any of these sent, the first time first."""
+    """Return the times at which these workers sent, in ascending order."""
     return sorted(at for each in made for at in each.sent)
 
 
 def most_within(sent: Sequence[float], window_s: float) -> int:
-    """The largest number of messages in any window of this length."""
+    """Return the largest number of messages in any window of this length."""
     times = sorted(sent)
     most = first = 0
     for last, at in enumerate(times):
@@ -133,10 +133,10 @@ def most_within(sent: Sequence[float], window_s: float) -> int:
 
 
 def excess(sent: Sequence[float], rate: float) -> float:
-    """By how many messages a rate was exceeded at most, in any window of WINDOWS_S."""
+    """Return the highest number of messages above a rate, in any window of WINDOWS_S."""
     return max(most_within(sent, window_s) - rate * window_s for window_s in WINDOWS_S)
 
 
 def most_excess(rate: float) -> float:
-    """What a limit may be exceeded by: the burst, and leases that were granted before."""
+    """Return the permitted excess of a limit: the burst, and leases that were granted before."""
     return rate * (BURST_S + LEASE_S) + 3

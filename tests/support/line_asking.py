@@ -42,7 +42,7 @@ def send(stack: Stack, topic: str, content: bytes, stamp_ms: int) -> None:
 
 
 def not_ok(stack: Stack, service: str) -> set[str]:
-    """The checks of a service that are not ok."""
+    """Return the checks of a service that are not ok."""
     url = stack.endpoints.metrics[service].replace("/metrics", "/ready")
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
@@ -65,7 +65,7 @@ def the_end_of(watch: EventWatch, client: str, name: str) -> Event:
 
 
 def knows_all_orders(stack: Stack) -> bool:
-    """Whether deliver knows every order that holds: it may send under those of 5 s ago."""
+    """Return True if deliver knows every order in force; its orders may be 5 s old."""
     orders = read_orders(KafkaSettings(bootstrap=stack.endpoints.kafka))
     known = sum(values_of(stack.endpoints.metrics["deliver"], "sluice_deliver_orders"))
     return known == sum(not each.is_over(now_ms()) for each in orders)
@@ -98,7 +98,7 @@ def topics_command(stack: Stack, verb: str) -> tuple[int, dict[str, Any]]:
 
 
 def has_evicted(client: redis.Redis) -> bool:
-    """Write a value, so that the server must evict."""
+    """Write a value, so that Redis must evict; return True if it did."""
     with contextlib.suppress(redis.RedisError):
         client.set("test:room", "x", ex=60)
     return int(client.info("stats")["evicted_keys"]) > 1

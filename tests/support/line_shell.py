@@ -1,4 +1,4 @@
-"""A shell that runs this project's commands, and finds all that they leave behind."""
+"""A shell that runs this project's commands, and finds the processes that they leave behind."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Shell:
         return process.returncode, out, err
 
     def left(self) -> list[int]:
-        """The processes with the mark that are still alive."""
+        """Return the processes with the mark that are still alive."""
         wanted = f"{MARK}={self.mark}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -70,7 +70,7 @@ class Shell:
 
 
 class UpLine(Struct, frozen=True):
-    """A pipeline that `up --detach` started, what it printed, and the shell that ran it."""
+    """A pipeline that `up --detach` started, the output, and the shell that ran the command."""
 
     shell: Shell
     endpoints: dict[str, Any]

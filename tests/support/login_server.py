@@ -29,7 +29,7 @@ def write(folder: Path, password: str) -> Path:
 
 
 class Server:
-    """The part of a client that logs in, with a server's answers."""
+    """The client's login code, with the answers of a server."""
 
     def __init__(self, *replies: tuple[int, str], auth: str = "AUTH PLAIN LOGIN") -> None:
         self._replies = list(replies)
@@ -76,7 +76,7 @@ def run(test: Callable[[VirtualLoop], Coroutine[Any, Any, None]]) -> None:
 
 
 def transactions(logins: Logins, *ends: TransactionResult) -> None:
-    """The transactions of a connection that has logged in."""
+    """End the transactions of a connection that has logged in."""
     ended = logins.watch(HOST, logins.of(HOST))
     assert ended is not None
     for end in ends:

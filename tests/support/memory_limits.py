@@ -1,4 +1,4 @@
-"""The in-memory twins of the stores of leases and suspensions: a contract test holds both."""
+"""In-memory twins of the stores of leases and suspensions; a contract test checks both."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from shared.store.client import StoreUnavailable
 from shared.store.leases import ALIVE_MS, GRACE_MS, SLOTS, Answer, Caller, Lease, Request
 from shared.store.suspensions import SharedState
 
-# A thousandth of a message is rounding, as in leases.lua.
+# A difference of a thousandth of a message is a rounding error, as in leases.lua.
 _ROUNDING = 0.001
 
 
 class MemoryLeases:
     """The leases of all workers.
 
-    `time` returns seconds; without it `now_ms` is set by hand. `is_away` makes each call fail;
-    `takes_s` is how long one takes.
+    `time` returns seconds; without it, the test sets `now_ms`. `is_away` makes each call fail;
+    `takes_s` is the duration of a call.
     """
 
     def __init__(self, time: Callable[[], float] | None = None) -> None:
@@ -30,7 +30,7 @@ class MemoryLeases:
         self.flush()
 
     def flush(self) -> None:
-        """Lose everything."""
+        """Delete all data."""
         self._epoch = ""
         self._since = 0.0
         self._workers: dict[str, float] = {}
@@ -38,7 +38,7 @@ class MemoryLeases:
         self._windows: dict[str, dict[int, float]] = {}
 
     def used(self, key: str) -> float:
-        """What is used of a window."""
+        """Return the used amount of a window."""
         return sum(self._windows.get(key, {}).values())
 
     async def ask(self, caller: Caller, requests: Sequence[Request]) -> Answer:

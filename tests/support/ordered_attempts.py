@@ -1,4 +1,4 @@
-"""Attempts under operators' orders: a worker, a sender that the test holds, orders that change."""
+"""Attempts under operators' orders: a worker, a sender that the test stops, changing orders."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class KnownOrders:
 
 
 class Settled:
-    """Replaces the worker: what was settled, by job."""
+    """Replaces the worker and records the settled outcomes by job."""
 
     def __init__(self) -> None:
         self.written: list[tuple[Job, Sequence[Output]]] = []
@@ -48,11 +48,11 @@ class Settled:
         self.written.append((job, outputs))
 
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
-        """Keep the request; the test answers it."""
+        """Store the request; the test answers it."""
         self.named.append((job, named))
 
     def events(self) -> list[Event]:
-        """All events, in order."""
+        """Return all events, in order."""
         found = [
             decode_event(output.headers, output.value)
             for _, outputs in self.written
@@ -105,7 +105,7 @@ class HeldSender:
 
 
 class Place(Struct, frozen=True):
-    """Everything of a test."""
+    """All objects that a test uses."""
 
     settled: Settled
     source: KnownOrders
@@ -172,6 +172,6 @@ async def until(is_met: Callable[[], bool]) -> None:
 
 
 async def idle() -> None:
-    """Let everything that can run do so."""
+    """Run all tasks until none can continue."""
     for _ in range(20):
         await asyncio.sleep(0)

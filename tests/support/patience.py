@@ -1,11 +1,11 @@
-"""How long a test waits for what must happen: a busy machine stands still for some seconds."""
+"""How long a test waits for a condition, because a busy machine may stand still for seconds."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-# Of connect() and connect_async() in shared/store/client.py, which give up after 2 s.
+# Used for connect() and connect_async() in shared/store/client.py, which give up after 2 s.
 PATIENT: Final[dict[str, Any]] = {"socket_timeout": 60.0, "socket_connect_timeout": 60.0}
 
-# For one thing that must happen, also where every step of it takes two hundred times as long.
+# The time for one condition, even if each step before it takes two hundred times as long as usual.
 PATIENCE_S: Final = 240.0

@@ -25,15 +25,15 @@ def paused(pid: int) -> Iterator[None]:
 def pause(pid: int) -> None:
     """Pause a process; all its threads stand still when this returns.
 
-    Until one of them has taken the signal, the others go on: on a busy machine, long enough for
-    Kafka to acknowledge a record.
+    All threads continue until one of them has received the signal. On a busy machine, this is long
+    enough for Kafka to acknowledge a record.
     """
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: _is_paused(pid), "all threads stand still", PATIENCE_S)
 
 
 def resume(pid: int) -> None:
-    """Let the process go on."""
+    """Resume the process."""
     os.kill(pid, signal.SIGCONT)
 
 
@@ -41,5 +41,5 @@ def _is_paused(pid: int) -> bool:
     threads = Path(f"/proc/{pid}/task").glob("*/stat")
     try:
         return all(each.read_text().rpartition(")")[2].split()[0] == "T" for each in threads)
-    except OSError:  # one has ended meanwhile
+    except OSError:  # a thread has ended in the meantime
         return False

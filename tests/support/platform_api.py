@@ -71,7 +71,7 @@ class FakeEntries:
 
 
 class FakeWriter:
-    """Kafka: what is written to mail.suppressions is followed at once."""
+    """Replaces Kafka: records written to mail.suppressions are read at once."""
 
     def __init__(self, entries: FakeEntries) -> None:
         self._entries = entries
@@ -136,7 +136,7 @@ class FakeClients:
 
 
 class Api(Struct):
-    """The API, and everything behind it."""
+    """The API with all its dependencies."""
 
     entries: FakeEntries
     writer: FakeWriter
@@ -149,11 +149,11 @@ class Api(Struct):
     door: TestClient[Litestar]
 
     def key(self, client: str = "", sub_client: str | None = None) -> dict[str, str]:
-        """A key with every right."""
+        """Return a key with every right."""
         return self.keys.make(client, sub_client, ALL_RIGHTS)
 
     def ask(self, method: str, path: str, key: Mapping[str, str] | None = None, **more: Any) -> Any:
-        """A request with a key of the client `shop`, unless one is given."""
+        """Send a request, with a key of the client `shop` unless a key is given."""
         return self.door.request(method, path, headers=dict(key or self.key("shop")), **more)
 
     def suppress(self, *entries: Suppression) -> None:
@@ -161,14 +161,14 @@ class Api(Struct):
         self.entries.table.put([(each, encode_suppression(each)[1]) for each in entries])
 
     def find(self, wanted: Wanted, since_ms: int, client: str, scope: Scope) -> Found:
-        """What Lookup.find finds in the events of this API."""
+        """Return what Lookup.find would find in the events of this API."""
         own = [each for each in self.events if each.data.client == client and wanted.matches(each)]
         found = [each for each in stories(own) if scope.covers(client, each.sub_client)]
         return Found(True, found)
 
 
 def token(client: str, recipient: str, mail_id: str, day: int = DAY) -> str:
-    """The token of a message of mailing `news`."""
+    """Return the token of a message of mailing `news`."""
     mailing = verp.mailing_hash("news", "")
     path = ReturnPath(day, mailing, verp.recipient_hash(mail_id, recipient), mail_id)
     return make_token(client, verp.encode(KEYS, client, path), recipient)
@@ -176,7 +176,7 @@ def token(client: str, recipient: str, mail_id: str, day: int = DAY) -> str:
 
 @contextmanager
 def open_api(find: Callable[..., Found] | None = None) -> Iterator[Api]:
-    """An API with the clients `bank` and `shop`."""
+    """Yield an API with the clients `bank` and `shop`."""
     clock = FakeClock(NOON_MS)
     entries, counters, keys = FakeEntries(), FakeCounters(), FakeKeys(clock)
     writer = FakeWriter(entries)

@@ -1,4 +1,4 @@
-"""How transactions and attempts to connect end."""
+"""The possible ends of transactions and of attempts to connect."""
 
 from __future__ import annotations
 

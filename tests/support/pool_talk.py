@@ -31,8 +31,8 @@ CONTENT = b"Message-ID: <1@news.example.com>\r\nSubject: x\r\n\r\n.dot\r\n"
 
 
 class PoolSettings(PoolLimits, frozen=True):
-    """The limits of a pool, and of its connections. A machine that stands still for a while breaks
-    no connection: what is to end in time is given a time of its own."""
+    """The limits of a pool, and of its connections. The times are long, so that no connection ends
+    on a machine that stands still; a test of a time-out sets a shorter time."""
 
     timeouts: Timeouts = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=60.0)
     uses_chunking: bool = False
@@ -46,7 +46,7 @@ SHORT_S = 1.0
 
 
 def patience_with(script: Script) -> PoolSettings:
-    """Short times for the steps that this server does not answer, and for no others."""
+    """Return settings with short times only for the steps that this server does not answer."""
     silent = {step for step, reply in script.items() if reply == SILENT}
     times = Timeouts(
         connect_s=60.0,

@@ -83,7 +83,7 @@ class Relay(Struct, frozen=True):
         return path.read_text() if path.exists() else ""
 
     def fates(self, recipient: str) -> list[str]:
-        """The result of each attempt for a recipient: `sent (250 ...)`."""
+        """Return the result of each attempt for a recipient: `sent (250 ...)`."""
         return re.findall(rf"to=<{re.escape(recipient)}>.* status=(.*)", self.log())
 
     def wait_for(self, recipient: str, fate: str, within_s: float = PATIENCE_S) -> str:
@@ -98,8 +98,8 @@ class Relay(Struct, frozen=True):
         return found[0]
 
     def wait_for_retry(self, recipient: str, fate: str) -> str:
-        """The same of a message that was deferred. The log tells that before it is in the queue of
-        the deferred ones, so the queue is flushed until the message has been tried again."""
+        """Return the first fate of that kind of a deferred message. The log shows the deferral
+        before the message is in the deferred queue, so flush the queue until the next attempt."""
 
         def is_there() -> bool:
             self.flush()
@@ -116,7 +116,7 @@ class Relay(Struct, frozen=True):
 
 @contextmanager
 def running_relay(kept: Path, door: Door, elsewhere: int = 9) -> Iterator[Relay]:
-    """A Postfix that sends mail of DOMAIN to the front door, and other mail to port `elsewhere`.
+    """Run a Postfix that sends mail of DOMAIN to the front door, other mail to port `elsewhere`.
 
     Its folder is outside the test's, which other users may not enter; its log is kept in `kept`.
     """

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for a test, in a folder of its own, on a Unix socket."""
+"""A PostgreSQL server for a test, in a separate folder, on a Unix socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VERSIONS: Final = Path("/usr/lib/postgresql")
 
 
 class Postgresql:
-    """A server; `url` reaches it while it runs."""
+    """A server; `url` is its address while it runs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,7 +50,7 @@ class Postgresql:
 
 @contextmanager
 def postgresql() -> Iterator[Postgresql]:
-    """A running server. Its folder is readable to its user and has a short name, for the socket."""
+    """Run a server. Its folder is readable for its user; the short name is for the socket."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     if os.getuid() == 0:
         shutil.chown(folder, _USER)
@@ -66,7 +66,7 @@ def postgresql() -> Iterator[Postgresql]:
 
 
 def _find(program: str) -> str:
-    """Debian does not put the server's programs on the path."""
+    """Find the server's programs, which Debian does not put on the path."""
     found = find_program(program)
     if found:
         return str(found)

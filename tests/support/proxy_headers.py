@@ -22,7 +22,7 @@ def addresses(source: str, target: str = "192.0.2.25") -> bytes:
 
 
 def told(source: str) -> bytes:
-    """The header for a TCP connection from this IPv4 address."""
+    """Return the header for a TCP connection from this IPv4 address."""
     return header(TCP4, addresses(source))
 
 

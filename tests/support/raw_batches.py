@@ -1,4 +1,4 @@
-"""Record batches as bytes, so that a test can write what no client library writes.
+"""Record batches as bytes, so that a test can write batches that no client library writes.
 
 Layout: KIP-98. They are produced over a plain socket with version 7 of the Produce request, the
 oldest that supports zstd. The broker's verdict is an error code.
@@ -81,7 +81,7 @@ def _gzip(content: bytes) -> bytes:
     return gzip.compress(content, 6)
 
 
-# As the Java client, librdkafka (snappy) and others write them.
+# The Java client, librdkafka (snappy) and others write batches in these forms.
 COMPRESS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "none": (NO_CODEC, bytes),
     "gzip": (GZIP, _gzip),
@@ -93,7 +93,7 @@ COMPRESS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
 
 
 def encode_batch(octets: bytes, count: int, codec: int = NO_CODEC, now_ms: int = 0) -> bytes:
-    """A batch of `count` records whose encoding, compressed or not, is `octets`."""
+    """Return a batch of `count` records whose encoding, compressed or not, is `octets`."""
     body = struct.pack(">hiqqqhii", codec, count - 1, now_ms, now_ms, -1, -1, -1, count)
     body += octets
     return struct.pack(">qiibI", 0, 9 + len(body), -1, 2, crc32c(body)) + body

@@ -1,6 +1,6 @@
 """An OpenSMTPD that receives, like the servers of receiving_peers.py.
 
-Its paths are fixed and it changes to users of its own, so it runs in a root folder (chroot) that
+Its paths are fixed and it changes to its own users, so it runs in a root folder (chroot) that
 holds its files and the libraries that it needs.
 """
 
@@ -18,7 +18,7 @@ from typing import Final
 from tests.support.receiving_peers import DOMAIN, KNOWN, Peer, Place, body, serving
 from tools import foreign_programs
 
-# What it accepts stays in its queue: nothing listens at the address where it would go.
+# Accepted mail stays in the queue, because nothing listens at the address of its next server.
 _CONFIG: Final = """\
 {pki}
 listen on 127.0.0.1 port {port} hostname opensmtpd.example {tls}
@@ -33,7 +33,7 @@ _FOLDERS: Final = ("dev", "etc", "var/lib/opensmtpd/empty", "var/run", "var/spoo
 
 @contextmanager
 def opensmtpd(at: Place) -> Iterator[Peer]:
-    """An OpenSMTPD that leaves what it accepts in its queue."""
+    """Yield an OpenSMTPD that leaves what it accepts in its queue."""
     root = at.folder / "root"
     _fill(root, foreign_programs.fetch_packages(foreign_programs.OPENSMTPD))
     _configure(root, at)
@@ -67,7 +67,7 @@ def _fill(root: Path, unpacked: Path) -> None:
 
 
 def _libraries(program: Path, own: Path) -> list[Path]:
-    """The files of the libraries that a program needs; those in `own` come first."""
+    """Return the files of the libraries that a program needs; those in `own` come first."""
     environment = {**os.environ, "LD_LIBRARY_PATH": str(own)}
     said = subprocess.run(
         ["ldd", str(program)], env=environment, capture_output=True, text=True, check=True

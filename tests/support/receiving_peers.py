@@ -1,7 +1,7 @@
 """Foreign mail servers that receive: Exim, Haraka, aiosmtpd, each with or without TLS.
 
-Each accepts the mailboxes KNOWN of DOMAIN, refuses all others with 550 at RCPT, and keeps what it
-accepts. Exim changes to a user of its own, so it needs root; its files are outside the test's
+Each accepts the mailboxes KNOWN of DOMAIN, refuses all others with 550 at RCPT, and stores the
+accepted mail. Exim changes to its own user, so it needs root; its files are outside the test's
 folder, which other users may not enter. receiving_postfix.py and receiving_opensmtpd.py have two
 more.
 """
@@ -34,13 +34,13 @@ _STOP_S: Final = 30
 
 
 class Peer(Struct, frozen=True):
-    """A running server; `body_of` returns the body that it keeps for a mailbox, with LF only."""
+    """A running server; `body_of` returns the body stored for a mailbox, with LF line ends."""
 
     address: str
     body_of: Callable[[str], bytes | None]
 
     def takes_tls(self) -> bool:
-        """Whether Python's own client can begin TLS with it."""
+        """Return True if Python's own SMTP client can begin TLS with the server."""
         host, _, port = self.address.rpartition(":")
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -62,7 +62,7 @@ class Place(Struct, frozen=True):
 
 @contextmanager
 def place(*, with_tls: bool) -> Iterator[Place]:
-    """A folder that every user may enter, and a free port."""
+    """Yield a folder that every user may enter, and a free port."""
     with tempfile.TemporaryDirectory(prefix="sluice-peer-") as made:
         folder = Path(made)
         folder.chmod(0o755)
@@ -76,7 +76,7 @@ def place(*, with_tls: bool) -> Iterator[Place]:
 
 
 def body(content: bytes) -> bytes:
-    """The body of a message, with LF only."""
+    """Return the body of a message, with LF only."""
     return content.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
 
 
@@ -130,7 +130,7 @@ class _Keeping:
 
 @contextmanager
 def aiosmtpd(at: Place) -> Iterator[Peer]:
-    """An aiosmtpd in a thread."""
+    """Yield an aiosmtpd in a thread."""
     keeping, context = _Keeping(), None
     if at.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -161,7 +161,7 @@ exports.hook_queue = (next, connection) => {
 
 @contextmanager
 def haraka(at: Place) -> Iterator[Peer]:
-    """A Haraka with one plug-in of ours."""
+    """Yield a Haraka with one plug-in of ours."""
     package = foreign_programs.fetch_modules(run_tests.HARAKA) / "Haraka"
     for name in ("config", "plugins", "kept"):
         (at.folder / name).mkdir()
@@ -213,7 +213,7 @@ rcpt:
 
 @contextmanager
 def exim(at: Place) -> Iterator[Peer]:
-    """An Exim that leaves what it accepts in its queue."""
+    """Yield an Exim that leaves what it accepts in its queue."""
     unpacked = foreign_programs.fetch_packages(foreign_programs.EXIM)
     spool = at.folder / "spool"
     spool.mkdir()
@@ -245,7 +245,7 @@ def exim(at: Place) -> Iterator[Peer]:
 
 
 def names_with(user: str, folder: Path) -> dict[str, str]:
-    """The environment in which the system knows one user more."""
+    """Return the environment in which the system has one additional user."""
     users, groups = folder / "passwd", folder / "group"
     known = Path("/etc/passwd").read_text()
     users.write_text(f"{known}{user}:x:{NOBODY}:{NOBODY}::/:/bin/false\n")

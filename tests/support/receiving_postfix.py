@@ -63,7 +63,7 @@ postlog unix-dgram n - n - 1 postlogd
 
 @contextmanager
 def postfix(at: Place) -> Iterator[Peer]:
-    """A Postfix that delivers into maildirs."""
+    """Yield a Postfix that delivers into maildirs."""
     conf, kept = at.folder / "conf", at.folder / "kept"
     for name in ("conf", "queue", "data", "kept"):
         (at.folder / name).mkdir()

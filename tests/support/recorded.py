@@ -1,4 +1,4 @@
-"""The permission of a message that has to be on record before it is offered."""
+"""The permission for an attempt that must be recorded before the message is offered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user of a shared Redis, from whom a test can take permissions."""
+"""A user of a shared Redis whose permissions a test can remove."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.store.client import connect
 
 
 class RedisUser(Struct, frozen=True):
-    """A user with all permissions, until one is taken away."""
+    """A user with all permissions until a test removes some."""
 
     name: str
     url: str
     admin: Any
 
     def change(self, *rules: str) -> None:
-        """Change what the user may do."""
+        """Change the permissions of the user."""
         self.admin.execute_command("ACL", "SETUSER", self.name, *rules)
 
 

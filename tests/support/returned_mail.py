@@ -81,7 +81,7 @@ def feedback_report(
 
 
 def feedback_on(original: str, named: str = "", encoding: str = "", kind: str = "abuse") -> bytes:
-    """Return a feedback report (RFC 5965) on this message. `named`: the recipient it names."""
+    """Return a feedback report (RFC 5965) on this message; `named` is the recipient in it."""
     if encoding == "base64":
         original = base64.encodebytes(original.encode()).decode()
     if encoding == "quoted-printable":

@@ -1,4 +1,4 @@
-"""A worker that reads returned mail, between topics of its own."""
+"""A worker that reads returned mail, with separate topics."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LANE = names.outbound("default")
 
 
 class Registry:
-    """A registry with a few clients, which want everything back."""
+    """A registry with a few clients, to which all returned mail is forwarded."""
 
     def __init__(self, *clients: Client) -> None:
         self._clients = {each.name: each for each in clients or (SHOP,)}
@@ -139,7 +139,7 @@ class ReturnsBench(Struct, frozen=True):
         consumer.close(autocommit=False)
 
     def books(self) -> ReturnedTopics:
-        """What an audit of these topics reads."""
+        """Return the books that an audit reads from these topics."""
         return ReturnedTopics(self.topic(names.RETURNED), self.topic(names.REFUSED), self.group)
 
     @property
@@ -158,7 +158,7 @@ class ReturnsBench(Struct, frozen=True):
         return len(self._all(names.REFUSED))
 
     def _all(self, name: str) -> list[Record]:
-        """Every committed record of a topic, up to the end of what is committed now."""
+        """Return every record of a topic that is committed now."""
         found: list[Record] = []
         options = ClientOptions(self.bootstrap, "test")
         with closing(LogReader(options, self.topic(name))) as reader:

@@ -1,4 +1,4 @@
-"""Notes the outcomes of a test run for the page of promises (tools/promises)."""
+"""Records the outcomes of a test run for the page of promises (tools/promises)."""
 
 from __future__ import annotations
 

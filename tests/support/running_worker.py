@@ -40,13 +40,13 @@ class RunningWorker:
         drain_timeout_s: float = 20.0,
         make_producer: Callable[..., TransactionalProducer] = TransactionalProducer,
     ) -> None:
-        """`shelf`: the handover topic; "": none."""
+        """`shelf` is the name of the handover topic, or "" for no such topic."""
         options = member(bootstrap, name, static=static)
         sources = (source, shelf) if shelf else (source,)
         self.stop = Stop()
         self.target = target
         self.attempted: list[str] = []
-        # Whether a message is not started, and whether a started message continues.
+        # `hold_back` returns True if a message must not start, `is_slow` if it must not end yet.
         self.hold_back: Callable[[Job], bool] = lambda job: False
         self.is_slow: Callable[[Job], bool] = lambda job: False
         self.consumers: list[StreamConsumer] = []

@@ -1,13 +1,13 @@
-"""Which process of a test run takes which tests, and when: a scheduler for pytest-xdist.
+"""A scheduler for pytest-xdist: decides which process of a test run gets which tests, and when.
 
-Job: give a whole module, or all modules of an xdist group, to one process, so that what they share
-is started once; the longest first, so that at the end no process has a long one left while the
-others have finished; and what mostly waits beside what mostly computes, so that the processors are
-busy and not overloaded. Owns: the units and their order. Does not own: the number of processes
-(tools/run_tests.py), which modules form a group (their marks), single tests and their order.
+Job: give a whole module, or all modules of an xdist group, to one process, so that their shared
+resources are started once. The longest units run first, so that no process has a long unit left
+when the others have finished. Units that mostly wait run beside units that mostly compute, so that
+the processors are busy but not overloaded. Owns: the units and their order. Does not own: the
+number of processes (tools/run_tests.py), the groups (marks of the modules), the order of tests.
 
-On failure: what a process that died had left is given to the others, as pytest-xdist does it. A
-unit that is not named below runs after the named ones; none is left out.
+On failure: if a process dies, pytest-xdist gives its remaining tests to the other processes. Units
+that are not listed below run after the listed units; no unit is omitted.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Final
 from xdist.scheduler import LoadGroupScheduling
 from xdist.workermanage import WorkerController
 
-# What takes a minute or more, the longest first; tests/unit/support/test_scheduling.py looks for
-# each of them.
+# Units that take a minute or more, the longest first; tests/unit/support/test_scheduling.py checks
+# that each of them exists.
 LONGEST: Final = (
     "chaos-stage-2",
     "chaos-stage",
@@ -35,8 +35,8 @@ LONGEST: Final = (
     "tests/integration/test_billing_books.py",
     "tests/chaos/test_front_door_away.py",
 )
-# What mostly waits, for timers, for members of groups or for commands, and needs no pipeline: a
-# fifth to a third of a processor each. One process at a time takes these, the longest first.
+# Units that mostly wait (for timers, members of groups or commands) and need no pipeline. Each uses
+# a fifth to a third of a processor. One process at a time runs these units, the longest first.
 WAITING: Final = (
     "tests/integration/test_handover.py",
     "tests/integration/test_membership.py",
@@ -58,23 +58,23 @@ WAITING: Final = (
     "tests/integration/test_suppression_view.py",
     "tests/integration/test_held_sweeper.py",
 )
-# With fewer processes beside it, none is left to wait.
+# With fewer other processes, no process is reserved for units that mostly wait.
 MIN_OTHERS: Final = 2
-# Folders that are one unit: the charts rendered for one test are kept for the others.
+# Folders that are one unit, because a chart that one test renders is reused by other tests.
 WHOLE: Final = ("tests/chart/",)
-# Then by folder: first what waits for servers, last what is short.
+# Other units are sorted by folder: tests that wait for servers come first, short tests last.
 FOLDERS: Final = ("tests/chaos/", "tests/integration/")
 
 
 class Collection(list[str]):
-    """The tests in the order of a process; finds the place of one at once."""
+    """The tests in the order of a process; index() needs no search."""
 
     def __init__(self, nodeids: Sequence[str]) -> None:
         super().__init__(nodeids)
         self._places = {nodeid: place for place, nodeid in enumerate(nodeids)}
 
     def index(self, nodeid: str, *_: object) -> int:
-        """The place of a test."""
+        """Return the place of a test."""
         return self._places[nodeid]
 
 
@@ -82,16 +82,16 @@ class LongestFirst(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no t
     """Distributes groups and modules instead of groups and single tests."""
 
     def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
-        """Note the tests of a process."""
+        """Store the tests of a process."""
         super().add_node_collection(node, collection)
         self.registered_collections[node] = Collection(self.registered_collections[node])
 
     def mark_test_complete(
         self, node: WorkerController, item_index: int, duration: float = 0
     ) -> None:
-        """Note that a test has ended; forget its unit with the last one of it.
+        """Record that a test has ended; remove its unit after the unit's last test.
 
-        All units that a process has are counted after each of its tests.
+        After each test, pytest-xdist counts all units of the process.
         """
         unit = unit_of(self.registered_collections[node][item_index])
         tests = self.assigned_work[node][unit]
@@ -112,10 +112,10 @@ class LongestFirst(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no t
 
 
 def choose(left: Mapping[str, str], others: Sequence[Iterable[str]]) -> str:
-    """The next unit for a process: of those that are left, each with one of its tests.
+    """Return the next unit for a process. `left` has the remaining units, with one test of each.
 
-    `others`: what each of the other processes has. One of the processes, if there are three or
-    more, takes what mostly waits.
+    `others` are the units of each other process. If there are three or more processes, one of them
+    runs the units that mostly wait.
     """
     some_wait = any(unit in WAITING for units in others for unit in units)
     takes_waiting = len(others) >= MIN_OTHERS and not some_wait
@@ -124,7 +124,7 @@ def choose(left: Mapping[str, str], others: Sequence[Iterable[str]]) -> str:
 
 
 def unit_of(nodeid: str) -> str:
-    """The group of a test, which pytest-xdist appends to its id, otherwise its folder or module."""
+    """Return the group of a test, which xdist appends to its id, or its folder or module."""
     if nodeid.rfind("@") > nodeid.rfind("]"):
         return nodeid.rpartition("@")[2]
     for folder in WHOLE:
@@ -134,7 +134,7 @@ def unit_of(nodeid: str) -> str:
 
 
 def rank(unit: str, nodeid: str) -> int:
-    """The place of a unit with this test in the order; those with the same are in any order."""
+    """Return the place in the order of a unit with this test; equal places have no fixed order."""
     named = (*LONGEST, *WAITING)
     if unit in named:
         return named.index(unit)

@@ -1,4 +1,4 @@
-"""A small SMTP server in the test's loop that follows its script, valid or not."""
+"""A small SMTP server in the test's loop that follows a script, even an invalid one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Scripted:
         self.hellos: list[tuple[str, str]] = []  # the address of each client, its name in EHLO
         self.contents: list[bytes] = []
         self.address = ""
-        self.may_answer = asyncio.Event()  # the command named by `waits` waits for this
+        self.may_answer = asyncio.Event()  # the command in `waits` is answered after this event
         self.read_on = asyncio.Event()  # `reads: SILENT` waits for this
         self.read_bytes = 0  # after that
         self._writers: set[asyncio.StreamWriter] = set()

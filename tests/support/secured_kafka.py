@@ -1,6 +1,6 @@
-"""One broker with a listener for each way to reach it, and an authorizer.
+"""One broker with an authorizer, and a listener for each kind of connection.
 
-`PLAINTEXT` is for administration: whoever comes there is a super user.
+The listener `PLAINTEXT` is for administration: everybody who connects to it is a super user.
 """
 
 from __future__ import annotations

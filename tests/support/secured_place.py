@@ -1,4 +1,4 @@
-"""A secured broker with its files, and the settings for every way to reach it."""
+"""A secured broker with its files, and the settings for every kind of connection."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support.token_endpoint import CLIENT_ID, TokenEndpoint
 TLS = "SSL"
 CA = "ca"
 OTHER = "other_ca"
-# A broker answers a wrong login after 0.1 s; there is time for a second attempt.
+# A broker answers a wrong login after 0.1 s, so this is enough time for a second attempt.
 BOOTSTRAP_MS = 1_200
 
 
 class Files(Struct, frozen=True):
-    """Files that settings name."""
+    """Files whose paths are in settings."""
 
     ca: str
     other_ca: str
@@ -58,7 +58,7 @@ def add_users(place: Secured, users: dict[str, str], password: str = PASSWORD) -
 
 
 def refusal(options: ClientOptions) -> str:
-    """Why no client gets in; "" if one does. A busy broker says its reason too late at times."""
+    """Return why a client is refused, or "". A busy broker may send its reason too late."""
     try:
         make_admin(options, 10_000, bootstrap_timeout_ms=BOOTSTRAP_MS).close()
     except KafkaError as error:
@@ -67,7 +67,7 @@ def refusal(options: ClientOptions) -> str:
 
 
 def settings(place: Place, listener: str, **given: Any) -> KafkaSettings:
-    """The values CA, OTHER, `password` and `wrong_password` are the paths of those files."""
+    """Return settings. CA, OTHER, `password` and `wrong_password` mean the paths of these files."""
     files = {name: getattr(place.files, name) for name in place.files.__struct_fields__}
     chosen = {key: files.get(value, value) for key, value in given.items()}
     return KafkaSettings(bootstrap=place.secured.address(listener), **chosen)

@@ -1,6 +1,6 @@
 """A Valkey behind TLS, with an ACL user for the services and no other.
 
-The Valkey of the wheel is built without TLS, so tls_front.py speaks it.
+The Valkey of the wheel is built without TLS, so tls_front.py adds TLS.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Messages with 8-bit text, and what must hold for each one that is converted to 7 bits."""
+"""Messages with 8-bit text, and the checks for a message that is converted to 7 bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def message(header: str, body: str) -> bytes:
 
 
 def leaves(content: bytes) -> list[tuple[str, str | None, bytes]]:
-    """The type, charset and decoded content of every part without parts."""
+    """Return the type, charset and decoded content of every part without parts."""
     return [
         (part.get_content_type(), part.get_content_charset(), decoded(part))
         for part in message_from_bytes(content).walk()
@@ -38,11 +38,11 @@ def encodings(content: bytes) -> list[str]:
 
 
 def converted(content: bytes) -> bytes:
-    """The converted content, after the checks that hold for every one."""
+    """Return the converted content, after the checks for every converted message."""
     found = to_seven_bit(content)
     assert isinstance(found, bytes)
     assert found.isascii()
-    if not content.isascii():  # ASCII stays as it is
+    if not content.isascii():  # ASCII is not changed
         assert with_crlf(found) == found
         assert not has_longer_line(found)
     assert leaves(with_crlf(found)) == leaves(with_crlf(content))

@@ -24,13 +24,13 @@ START_S = 120.0
 
 
 def unsigned(name: str, text: str) -> str:
-    """A zone that is not signed."""
+    """Return a zone that is not signed."""
     soa = "@ SOA ns hostmaster 1 3600 600 86400 300"
     return f"$ORIGIN {name}\n$TTL 300\n{soa}\n@ NS ns\nns A 127.0.0.1\n{text}"
 
 
 def signed(name: str, text: str) -> tuple[str, str]:
-    """A zone signed with a new key: its text, and the trust anchor."""
+    """Return a zone signed with a new key: its text, and the trust anchor."""
     zone = dns.zone.from_text(unsigned(name, text), name, relativize=False)
     private = Ed25519PrivateKey.generate()
     key = dns.dnssec.make_dnskey(private.public_key(), dns.dnssec.ED25519, flags=257)

@@ -29,7 +29,7 @@ def wait_until(
 
 
 def whole_lines(journal: Path) -> list[dict[str, Any]]:
-    """The lines of a sink's journal; the last one may not be written to its end yet."""
+    """Return the lines of a sink's journal; the last one may not be written to its end yet."""
     return [json.loads(line) for line in journal.read_bytes().rpartition(b"\n")[0].splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""The three ways to read each SMTP case: whole, byte by byte, three bytes at a time."""
+"""The three ways to read each SMTP case: at once, byte by byte, or three bytes at a time."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from shared.topics import names
 from shared.topics.records import Envelope, Facts, Origin
 from tests.support.patience import PATIENCE_S
 
-# A member learns of a rebalance by its next heartbeat. The session is as long as in production.
+# A member notices a rebalance at its next heartbeat. The session is as long as in production.
 HEARTBEAT_MS = 250
 FEED_AT_ONCE = 4
 Holds = Callable[[], bool]
@@ -42,7 +42,7 @@ def repeat_lost(step: Callable[[], object]) -> None:
 
 
 def member(bootstrap: str, name: str, *, static: bool = False) -> ClientOptions:
-    """The options of a member of a group that changes."""
+    """Return the options of a member of a group that changes."""
     return ClientOptions(bootstrap, name, static=static, heartbeat_ms=HEARTBEAT_MS)
 
 
@@ -62,7 +62,8 @@ def submit_by_kafka(bootstrap: str, client: str, content: bytes) -> None:
 
 
 def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds: Holds) -> int:
-    """Publish gradually until the condition holds, so that late members find work; the count."""
+    """Publish gradually until the condition holds, so that late members find work; return the
+    number of records."""
     producer = make_producer(ClientOptions(bootstrap, "test"), None)
     until = time.monotonic() + PATIENCE_S
     published = 0
@@ -80,7 +81,7 @@ def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds:
 
 
 def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
-    """Every committed value of the topic, read until no more arrive."""
+    """Return every committed value of the topic; read until no more values arrive."""
     consumer = make_consumer(ClientOptions(bootstrap, "test"), None)
     eventually(lambda: bool(consumer.partitions_for_topic(topic)))
     partitions = consumer.partitions_for_topic(topic)

@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none: what stunnel does, in a thread of its own."""
+"""TLS in front of a server without TLS, in a separate thread, similar to stunnel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @contextmanager
 def tls_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
-    """Yield the port on which TLS is spoken for the server at this port of 127.0.0.1."""
+    """Yield a port that accepts TLS and forwards to the server at this port of 127.0.0.1."""
     loop = asyncio.new_event_loop()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,7 +49,7 @@ def tls_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
     async def listen() -> asyncio.Server:
         return await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
 
-    loop.set_exception_handler(lambda *_: None)  # failed handshakes are what tests are about
+    loop.set_exception_handler(lambda *_: None)  # some tests make handshakes fail on purpose
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     server = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)

@@ -26,7 +26,8 @@ TIMEOUTS = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=60.0
 
 @contextmanager
 def tls_server(certificate: Path | None) -> Iterator[int]:
-    """Run a server with this certificate (its key is beside it), or without TLS; its port."""
+    """Run a server with this certificate (with its key in the same folder), or without TLS; yield
+    its port."""
     context = None
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""A token endpoint (RFC 6749, 4.4) on a port of its own, whose tokens a broker checks by JWKS."""
+"""A token endpoint (RFC 6749, 4.4) on a free port; a broker checks its tokens by JWKS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def signed(key: rsa.RSAPrivateKey, life_s: int) -> str:
 
 
 class TokenEndpoint(ThreadingHTTPServer):
-    """It accepts `secret`; `requests` and `accepted` count, `scopes` has what was asked for."""
+    """Accepts `secret`. `requests` and `accepted` are counters, `scopes` has requested scopes."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""Pools whose dialogs are traced, and what the trace shows."""
+"""Pools whose dialogs are traced, and the lines of the trace."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TRACE_ID = "0123456789abcdef"
 
 
 class Ordered:
-    """What is traced, as a test says."""
+    """The orders for traces, which a test sets."""
 
     def __init__(self) -> None:
         self.traces = Traces()
 
 
 class Tracing(Protocol):
-    """What has a tracer."""
+    """An object that has a tracer."""
 
     tracer: Tracer
 
@@ -55,7 +55,7 @@ class Shown:
         await self.tracer.flush()
 
     async def lines(self) -> list[str]:
-        """What was shown of dialogs since the last call."""
+        """Return the lines of dialogs that were shown since the last call."""
         await self.tracer.flush()
         found = [f"{line.kind} {line.text}" for line in self.written if line.dialog]
         self.written.clear()
@@ -64,7 +64,7 @@ class Shown:
 
 @asynccontextmanager
 async def traced_pools(address: str, shown: Tracing) -> AsyncIterator[Pools]:
-    """Pools that send everything to one address."""
+    """Yield pools that send all mail to one address."""
     opener = Opener("client.example.com", SETTINGS.timeouts, Failpoints.none())
     routing = Routing(Routes({"*": address}), Resolver(time.monotonic), tracer=shown.tracer)
     pools = Pools(SETTINGS, ROOM, routing, opener, RULES)

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class _Skipping(selectors.SelectSelector):
-    """Does not wait: what it would have waited for has passed."""
+    """Does not wait, but advances the time by the requested wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class _Skipping(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop without sockets; `pause()` is what the time does while the process is stopped."""
+    """A loop without sockets. `pause()` advances the time as if the process were stopped."""
 
     def __init__(self) -> None:
         self._skipping = _Skipping()
@@ -35,8 +35,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return 1_000.0 + self._skipping.passed_s
 
     def _run_once(self) -> None:
-        # asyncio runs a timer that is due within its resolution early. Without time passing, code
-        # that looks whether its time has come would look again and again.
+        # asyncio may run a timer early, by less than its resolution. If no time passed, code that
+        # checks whether its time has come would check again and again.
         scheduled, resolution_s = self._scheduled, self._clock_resolution  # type: ignore[attr-defined]
         if scheduled and 0 < scheduled[0].when() - self.time() <= resolution_s:
             self._skipping.passed_s += resolution_s

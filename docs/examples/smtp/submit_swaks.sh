@@ -5,7 +5,7 @@
 #       --tls|--tls-on-connect [SWAKS OPTION]...
 #
 # The certificate is verified only with --tls-verify. swaks adds a line end at the end of the
-# message, and replaces every \n in its text by a line end.
+# message, and replaces every \n in the text of the message by a line end.
 set -eu
 
 server=$1 client=$2 sender=$3 recipient=$4 message=$5

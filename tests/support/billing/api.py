@@ -77,7 +77,7 @@ class FakeEnds:
 
 
 class FakeQuotas:
-    """What a test says is used."""
+    """The use of quotas that a test specifies."""
 
     def __init__(self) -> None:
         self.states: dict[QuotaScope, QuotaState] = {}
@@ -93,7 +93,7 @@ class FakeQuotas:
 
 
 class EventRecord(Struct):
-    """A record of mail.events, as it is read."""
+    """A record of mail.events, in the form in which it is read."""
 
     headers: Sequence[tuple[str, bytes]]
     value: bytes | None
@@ -104,7 +104,7 @@ _FILLER: Final = EventRecord([], b"")
 
 
 def event_record(kind: EventType, mail_id: str, **fields: Any) -> EventRecord:
-    """The record of an event."""
+    """Return the record of an event."""
     _, value, headers = encode_event(kind, mail_id, MailEvent(**fields), "deliver")
     return EventRecord(headers, value)
 
@@ -176,7 +176,7 @@ class BrokenCells(MemoryCells):
 
 
 class Api(Struct):
-    """The API, and everything behind it."""
+    """The API with all its dependencies."""
 
     cells: BrokenCells
     books: FakeBooks
@@ -190,7 +190,7 @@ class Api(Struct):
     events: FakeEvents
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, /, **params: Any) -> Any:
-        """GET with a key for everything, unless headers are given."""
+        """Send a GET with a key for everything, unless headers are given."""
         own = self.keys.make() if headers is None else headers
         return self.door.get(path, headers=dict(own), params=params or None)
 
@@ -214,13 +214,13 @@ class Api(Struct):
         self.ends.ends = {0: run.target}
 
     def close(self, month: str) -> Closed:
-        """Close a month with what is counted."""
+        """Close a month with the present counts."""
         return self.books.close_month(month, self.cells.read(ALL_MONTHS).months)
 
 
 @contextmanager
 def open_api(folder: Path, clients: Iterable[str] | None = ("bank", "shop")) -> Iterator[Api]:
-    """An API with the counts of two months; `clients` are registered."""
+    """Yield an API with the counts of two months; `clients` are registered."""
     clock = FakeClock(NOON_MS)
     cells, books, ends, keys = BrokenCells(), FakeBooks(), FakeEnds({0: END}), FakeKeys(clock)
     shelf, months = Shelf(cells, clock, folder), Months(UTC)

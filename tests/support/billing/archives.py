@@ -20,14 +20,14 @@ def record(offset: int) -> ArchivedRecord:
 
 
 def add(folder: Path, end: int, begin: int = 0) -> tuple[list[Gap], list[Gap]]:
-    """As `billing archive` does, while Kafka has these offsets; what it fills and what is gone."""
+    """Add the offsets that Kafka has, as `billing archive` does; return filled and lost gaps."""
     return add_all(folder, {0: end}, {0: begin})
 
 
 def add_all(
     folder: Path, ends: dict[int, int], begins: dict[int, int]
 ) -> tuple[list[Gap], list[Gap]]:
-    """As add(), of several partitions."""
+    """Add events of several partitions, as add() does."""
     writer = ArchiveWriter(folder, LOG, Months(UTC), lambda: begins)
     for gap in writer.lost():
         writer.fill(gap, [(gap.partition, map(record, range(gap.begin, gap.end)))])

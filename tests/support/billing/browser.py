@@ -2,8 +2,8 @@
 
 Chromium is Debian's, which `./sluice test` installs (tools/run_tests.py); Playwright drives it, and
 its own browsers are not downloaded. axe-core is one of the tests' npm packages. Without one of them
-the tests fail and say how to get it: nothing is skipped. What a test sees is kept as an image in
-SCREENSHOTS.
+the tests fail and print how to install it, and no test is skipped. Images of the pages that the
+tests see are stored in SCREENSHOTS.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _TIMEOUT_MS: Final = 120_000
 
 
 class Shown(Struct, frozen=True):
-    """The page in a browser. `asked`: every address that it asked for; `faults`: what it said of
-    errors."""
+    """The page in a browser. `asked` are the addresses that the page requested; `faults` are the
+    errors that it reported."""
 
     page: Page
     address: str
@@ -45,9 +45,9 @@ class Shown(Struct, frozen=True):
         return path
 
     def violations(self) -> list[str]:
-        """What axe-core finds, each with the element."""
+        """Return the faults that axe-core finds, each with its element."""
         source = foreign_programs.fetch_modules(NODE_PACKAGES) / "axe-core" / "axe.min.js"
-        # The policy of the page allows no script but its own; the test's comes beside it.
+        # The page's policy allows only its own scripts, so axe-core is run by evaluate().
         self.page.evaluate(source.read_text())
         found: Any = self.page.evaluate("async () => (await axe.run()).violations")
         return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"]]
@@ -55,7 +55,7 @@ class Shown(Struct, frozen=True):
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """A headless Chromium. One per thread at a time."""
+    """Yield a headless Chromium. A thread may have only one at a time."""
     chromium = packages.find_program("chromium")
     assert chromium, "Chromium is missing: run `./sluice test`, or install Debian's chromium"
     with sync_playwright() as driver:
@@ -68,7 +68,7 @@ def open_browser() -> Iterator[Browser]:
 
 @contextmanager
 def shown_page(browser: Browser, api: Api, width: int = 1280, height: int = 900) -> Iterator[Shown]:
-    """The page of this API, in a window of this size."""
+    """Yield the page of this API, in a window of this size."""
     server = ApiServer(api.app, "127.0.0.1", 0, "test")
     context = browser.new_context(viewport={"width": width, "height": height})
     context.set_default_timeout(_TIMEOUT_MS)

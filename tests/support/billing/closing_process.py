@@ -1,9 +1,9 @@
-"""Closes a month in a process of its own, which a signal stops or kills at a failpoint.
+"""Closes a month in a separate process, which a signal stops or kills at a failpoint.
 
     python -m tests.support.billing.closing_process BOOTSTRAP TOPIC STATEMENTS REDIS CELLS NOW_MS
         MONTH FAILPOINT SIGNAL
 
-Prints the SHA-256 of the statement that counts.
+Prints the SHA-256 of the valid statement.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Counting(Struct):
 
     @contextmanager
     def counting(self) -> Iterator[Worker]:
-        """A worker that counts meanwhile and then stops gracefully."""
+        """Yield a worker that counts during the block and then stops gracefully."""
         self.workers += 1
         options = member(self.bootstrap, f"billing-{self.workers}")
         counters = Counters("billing")
@@ -79,7 +79,7 @@ class Counting(Struct):
             ends.close()
 
     def has_caught_up(self) -> bool:
-        """Whether Kafka says where the log ends, and all up to there is counted."""
+        """Return whether the end of the log is known, and all records before it are counted."""
         behind = self.usage(0).lag
         return bool(behind) and not any(behind.values())
 
@@ -88,7 +88,7 @@ class Counting(Struct):
             return recount(log, self.cells, Months(UTC))
 
     def assert_counted_once(self) -> None:
-        # A single question waits for a minute at most.
+        # A single request to Kafka waits for at most a minute.
         eventually(lambda: self.usage().complete, "everything is counted")
         found = self.usage()
         assert found.complete, found.reason

@@ -1,4 +1,4 @@
-"""Billing as processes: `serve`, and the verbs that ask Kafka and the store themselves."""
+"""Billing as processes: `serve`, and the verbs that read Kafka and the store themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BILLING = (sys.executable, "-m", "services.billing")
 
 @contextmanager
 def serving(env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`billing serve` with these variables, killed at the end."""
+    """Run `billing serve` with these variables; it is killed at the end."""
     with log.open("ab") as out:
         process = subprocess.Popen(
             [*_BILLING, "serve"], env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT

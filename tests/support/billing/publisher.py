@@ -24,7 +24,7 @@ class Publisher:
         self.messages = 0
 
     def publish(self, messages: int, commit: bool = True) -> None:
-        """One transaction: every third message is deferred once, every fifth bounces."""
+        """Publish one transaction: every third message is deferred once, every fifth bounces."""
         self._producer.begin_transaction()
         rows = [TallyRow(*each, messages // len(MAILINGS)) for each in MAILINGS]
         told = Tally("validate", NOON_MS, tuple(rows))
@@ -39,7 +39,7 @@ class Publisher:
             self._producer.abort_transaction()
 
     def tell_again(self, mail_id: str) -> None:
-        """One more final event of a message: a fault."""
+        """Publish a second final event of a message, which is a fault."""
         self._producer.begin_transaction()
         data = MailEvent("shop", "news", "north", at_ms=NOON_MS)
         self._send(encode_event(EventType.DELIVERED, mail_id, data, "deliver"))

@@ -70,7 +70,7 @@ def running(worker: Worker) -> Iterator[None]:
 
 
 class Stage(Struct):
-    """Everything that one test of billing uses."""
+    """The topics, the store and the settings that one test of billing uses."""
 
     bootstrap: str
     topic: str
@@ -125,7 +125,7 @@ class Stage(Struct):
 
     @contextmanager
     def counting(self) -> Iterator[Worker]:
-        """A worker that counts meanwhile, and restores lost cells."""
+        """Yield a worker that counts during the block, and restores lost cells."""
         counters = Counters("billing")
         worker = Worker(
             WorkerParts(
@@ -158,7 +158,7 @@ class Stage(Struct):
             )
 
     def billed(self) -> dict[str, int]:
-        """The number of billed messages by month."""
+        """Return the number of billed messages by month."""
         found = self.cells.read(ALL_MONTHS)
         assert found.whole
         return {
@@ -184,7 +184,7 @@ class Stage(Struct):
 
     @contextmanager
     def closer(self, **changes: Any) -> Iterator[Closer]:
-        """A closer with connections of its own, as in a process of its own."""
+        """Yield a closer with separate connections, as in a separate process."""
         with self.ends() as ends, self.statement_topic() as topic:
             parts = {
                 "cells": self.cells,

@@ -1,4 +1,4 @@
-"""Statements as one would make them in memory: what the streamed ones must equal."""
+"""Statements that are computed in memory; the streamed statements must be equal to them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class BytesText:
 
 
 def encode_lines(lines: Iterable[Line]) -> bytes:
-    """The canonical form."""
+    """Return the canonical form."""
     return b"".join(encode_line(line) for line in sorted(lines))
 
 
 def totals(lines: Iterable[Line]) -> dict[str, int]:
-    """The sums by counter, without the details."""
+    """Return the sums by counter, without the details."""
     found: dict[str, int] = {}
     for line in lines:
         if not line.detail:
@@ -42,7 +42,7 @@ def totals(lines: Iterable[Line]) -> dict[str, int]:
 
 
 def lines_of(month: str, cells: MonthCells, stated: MonthCells) -> list[Line]:
-    """The lines of the statement of `month`, from all cells and all that is stated."""
+    """Return the statement's lines for `month`, from all cells and all earlier statements."""
     found = []
     for each in sorted(name for name in {*cells, *stated} if name <= month):
         now, before = _by_cell(cells.get(each, {})), _by_cell(stated.get(each, {}))
@@ -53,7 +53,7 @@ def lines_of(month: str, cells: MonthCells, stated: MonthCells) -> list[Line]:
 
 
 def add_stated(stated: dict[str, dict[str, int]], lines: Iterable[Line]) -> None:
-    """Add a statement's lines to what is stated about each month."""
+    """Add a statement's lines to the sums of the statements about each month."""
     for line in lines:
         cells = stated.setdefault(line.month, {})
         name = encode_cell(cell_of(line))
@@ -61,7 +61,7 @@ def add_stated(stated: dict[str, dict[str, int]], lines: Iterable[Line]) -> None
 
 
 def statement_of(month: str, lines: Iterable[Line], **changes: Any) -> Statement:
-    """The header of these lines."""
+    """Return the header of these lines."""
     found = sorted(lines)
     own = [line for line in found if line.month == month]
     others = [line for line in found if line.month != month]
@@ -87,7 +87,7 @@ def statement_of(month: str, lines: Iterable[Line], **changes: Any) -> Statement
 
 
 def _by_cell(cells: Mapping[str, int]) -> dict[Cell, int]:
-    """Cells by value: their names may be written in an older, shorter way."""
+    """Return the cells by value, because their names may have an older, shorter form."""
     found: dict[Cell, int] = {}
     for name, number in cells.items():
         cell = decode_cell(name)

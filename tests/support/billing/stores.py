@@ -1,4 +1,4 @@
-"""The stores of cells under one interface, and how each loses what it may lose."""
+"""The stores of cells under one interface, with a way to lose data of each store."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def postgresql_store(server: Postgresql) -> Store:
 
 
 def plain(found: Snapshot) -> Snapshot:
-    """Without the generation, which is random."""
+    """Return the fields without the generation, which is random."""
     return structs.replace(found, generation="")
 
 

@@ -8,7 +8,7 @@ from tests.support.chaos import mixture
 
 
 def clients_of(run: str, credentials: tuple[Credential, ...]) -> tuple[Client, ...]:
-    """The clients of the senders in the mixture of this run."""
+    """Return the clients of the senders in the mixture of this run."""
     senders = mixture.senders(run)
     found = []
     for name in sorted({sender.client for sender in senders}):

@@ -1,7 +1,7 @@
 """Load by Kafka and by SMTP on a stage, and how long mail stood still.
 
 Job: run both injectors at a steady rate, wait until more mail has arrived, judge both runs, and
-measure the stalls after a moment. It measures only: whether a stall is too long decides the test.
+measure the stalls after a given moment. The test decides whether a stall is too long.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SETTLE_TIMEOUT_S: Final = 300.0
 
 
 class Stalls(Struct, frozen=True):
-    """After a moment: how long nothing arrived, and how long messages took, in seconds.
+    """The longest pauses after a given moment, and the time that messages took, in seconds.
 
     `accepting_s`: the longest time without a 250 of the front door. `arriving_s`: the longest time
     in which the destination accepted nothing. `p99_s`: from the acknowledgement of a message to its
@@ -70,7 +70,7 @@ class ClusterLoad:
         return self.by_kafka, self.by_smtp
 
     def replies(self, code: int) -> int:
-        """How often the front door has replied with this code."""
+        """Return how often the front door has replied with this code."""
         return sum(reply.code == code for reply in self._smtp.replies())
 
     def wait_for(self, is_there: Callable[[], bool]) -> None:
@@ -78,7 +78,7 @@ class ClusterLoad:
         self._stage.wait_for(self.by_kafka, is_there, ARRIVE_TIMEOUT_S)
 
     def wait_arrived(self, seconds: float) -> None:
-        """Wait until of each run as many more messages have arrived as this time should bring."""
+        """Wait until each run has as many further arrivals as are expected in this time."""
         wanted = {
             run.name: len(self._stage.accepted_at_once(run)) + int(rate * seconds)
             for run, rate in zip(self.runs, (KAFKA_RATE_PER_S, SMTP_RATE_PER_S), strict=True)
@@ -116,7 +116,7 @@ class ClusterLoad:
         )
 
     def judge(self) -> list[Findings]:
-        """Wait for the last final events; AssertionError with all that is wrong."""
+        """Wait for the last final events; raise AssertionError with all faults."""
         self.stop()
 
         def is_idle() -> bool:

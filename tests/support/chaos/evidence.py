@@ -11,7 +11,7 @@ Cell = tuple[str, str, str]  # client, mailing ID, sub-client
 
 
 class Promise(Struct, frozen=True, omit_defaults=True):
-    """One acknowledged submission. `maybe_twice`: sent again under the same Message-ID."""
+    """One acknowledged submission. `maybe_twice` is True if it was submitted again unchanged."""
 
     message_id: str
     rcpt: str
@@ -27,12 +27,12 @@ class Promise(Struct, frozen=True, omit_defaults=True):
 
     @property
     def cell(self) -> Cell:
-        """The cell that counts it."""
+        """Return the cell that counts the message."""
         return self.client, self.mailing_id, self.sub_client
 
 
 class SinkLine(Struct, frozen=True):
-    """One line of the sink's journal: its answer to one RCPT or one message."""
+    """One line of the sink's journal: the sink's answer to one RCPT or one message."""
 
     verdict: str
     rcpt: str

@@ -1,4 +1,4 @@
-"""What the ledger checker finds in a run: faults, each of a kind, and the sums."""
+"""The findings of the ledger checker in a run: faults by kind, and the sums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-# A run with a broken pipeline has thousands of equal faults; a few of each kind suffice.
+# A run with a broken pipeline has thousands of similar faults; a few of each kind are enough.
 SHOWN_PER_KIND: Final = 5
 
 
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 class Fault(Struct, frozen=True):
-    """One difference: its kind, the message or cell, and both sides."""
+    """One difference: its kind, the message or cell, and the two values that differ."""
 
     kind: Kind
     key: str
@@ -59,15 +59,15 @@ class Findings(Struct, frozen=True):
 
     @property
     def clean(self) -> bool:
-        """Whether no fault was found."""
+        """Return whether no fault was found."""
         return not self.faults
 
     def kinds(self) -> frozenset[Kind]:
-        """The kinds of faults found."""
+        """Return the kinds of faults found."""
         return frozenset(fault.kind for fault in self.faults)
 
     def explain(self) -> str:
-        """The sums, then the number and a few examples of each kind."""
+        """Return the sums, then the number and a few examples of each kind."""
         lines = [str(self.counts)]
         by_kind: dict[Kind, list[Fault]] = defaultdict(list)
         for fault in self.faults:

@@ -20,7 +20,7 @@ from shared.stream.kafka_python.closing import make_client
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Run, Stage
 from tests.support.metrics import values_of
 
-# Slow destinations share one site with all others, whose mail must not wait for their replies.
+# Slow and fast destinations share one site; mail to fast ones must not wait for the slow replies.
 ENV: Final = {"SLUICE_DELIVER__MAX_CONNECTIONS": str(MAX_IN_FLIGHT)}
 # The drain, plus the time to close the clients on a busy machine.
 END_TIMEOUT_S: Final = RuntimeSettings().drain_timeout_s + 30.0
@@ -39,7 +39,7 @@ class Fleet:
         self._named = 1
 
     def members(self, service: str) -> tuple[str, ...]:
-        """The running processes of a service."""
+        """Return the running processes of a service."""
         return tuple(self._members[service])
 
     def start(self, service: str, failpoint: str = "") -> str:
@@ -57,7 +57,7 @@ class Fleet:
         self._members[name.partition("-")[0]].append(name)
 
     def grow(self, services: Iterable[str], to: int) -> None:
-        """Start processes until each of these services has `to`; wait until they are ready."""
+        """Start processes until each of these services has `to` processes; wait until ready."""
         for service in services:
             for _ in range(to - len(self._members[service])):
                 self.start(service)
@@ -70,7 +70,7 @@ class Fleet:
                 self._line.wait_ready(name)
 
     def end(self, names: Sequence[str]) -> None:
-        """Stop these gracefully, all at once; each must drain and exit with 0."""
+        """Stop these processes gracefully, all at once; each must drain and exit with 0."""
         for name in names:
             self._put_down(name)
             self._line.kill(name, signal.SIGTERM)
@@ -85,7 +85,8 @@ class Fleet:
     def roll(self, service: str, env: Mapping[str, str] | None = None) -> None:
         """Restart the processes of a service one by one, each under its name, as an upgrade does.
 
-        Each is ready before the next one is stopped. `env`: further variables of the new ones.
+        Each process is ready before the next one is stopped. `env` are further variables of the
+        new processes.
         """
         for name in self.members(service):
             self.end([name])
@@ -108,7 +109,7 @@ class Fleet:
         return name
 
     def pause(self, names: Sequence[str], seconds: float, run: Run) -> None:
-        """Pause these with SIGSTOP, resume them after `seconds`; the others must survive."""
+        """Pause these processes with SIGSTOP, resume them after `seconds`; all must survive."""
         try:
             for name in names:
                 self._line.kill(name, signal.SIGSTOP)
@@ -131,7 +132,7 @@ class Fleet:
         self.end([name for all_ in self._members.values() for name in all_ if name not in SERVICES])
 
     def has_partitions(self, service: str, members: int) -> bool:
-        """Whether the service's group has this many members, all with partitions to read."""
+        """Return whether the service's group has this many members, all with partitions to read."""
         group = f"sluice.{service}"
         admin = make_client(KafkaAdminClient, bootstrap_servers=self._stage.bootstrap)
         try:
@@ -144,11 +145,11 @@ class Fleet:
         )
 
     def in_flight(self) -> int:
-        """Messages that the deliver processes have handed out and not committed."""
+        """Return the number of messages that deliver has handed out and not committed."""
         return sum(int(self.metric(name, IN_FLIGHT)) for name in self._members["deliver"])
 
     def metric(self, name: str, metric: str) -> float:
-        """A metric of a process on /metrics, summed over its labels."""
+        """Return a metric of a process on /metrics, summed over its labels."""
         url = self._line.endpoints.metrics[name]
         found = values_of(url, metric, _ASK_TIMEOUT_S)
         assert found, f"{name} shows no {metric}"

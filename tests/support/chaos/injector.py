@@ -5,8 +5,8 @@ or as fast as possible, in a separate thread; a promise is recorded, with its co
 when Kafka has acknowledged the record.
 
 On failure: kafka-python retries a record itself, and idempotence prevents a duplicate.
-A record that it gives up is submitted again with the same Message-ID and its promise marked
-`maybe_twice`, because it is unknown whether the first one was written.
+A record that the library drops is submitted again with the same Message-ID, and its promise is
+marked `maybe_twice`, because it is unknown whether the first record was written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shared.stream.client import RECONNECT_MAX_MS
 from tests.support.chaos.evidence import Promise
 from tests.support.chaos.mixture import Submission
 
-# Longer than any fault of the suite (the broker is down for 30 s), so that nothing is given up.
+# This is longer than any fault of the suite (the broker is down for 30 s), so no record is dropped.
 DELIVERY_TIMEOUT_MS: Final = 180_000
 REQUEST_TIMEOUT_MS: Final = 20_000
 # The submissions that may wait for acknowledgement: bounds the producer's memory.
@@ -41,8 +41,8 @@ class InjectorError(RuntimeError):
 class Injector:
     """Publishes `submissions` once started; `promises()` returns those acknowledged so far.
 
-    `rate_per_s` 0 is as fast as possible; only the first `released` are sent until release().
-    Submissions not sent when stop() is called are never sent.
+    With `rate_per_s` 0, messages are sent as fast as possible. Until release(), only the first
+    `released` messages are sent. Messages not sent when stop() is called are never sent.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Injector:
         self._thread.start()
 
     def release(self, count: int) -> int:
-        """Allow `count` more submissions; return the number still held back."""
+        """Allow `count` more submissions; return the number that is still held back."""
         with self._lock:
             self._released = min(self._released + count, self._count)
             self._lock.notify_all()
@@ -84,13 +84,13 @@ class Injector:
             self._lock.notify_all()
 
     def promises(self) -> tuple[Promise, ...]:
-        """The acknowledged submissions so far."""
+        """Return the acknowledged submissions so far."""
         with self._lock:
             return tuple(self._promises)
 
     @property
     def acknowledged(self) -> int:
-        """The number of acknowledged submissions so far."""
+        """Return the number of acknowledged submissions so far."""
         with self._lock:
             return len(self._promises)
 
@@ -108,7 +108,7 @@ class Injector:
                 self._lock.wait(min(left, 0.5))
 
     def is_done(self) -> bool:
-        """Whether all are acknowledged, or can no longer be."""
+        """Return whether all are acknowledged, or can no longer be."""
         with self._lock:
             return self._error is not None or len(self._promises) >= self._count
 

@@ -7,8 +7,8 @@ in, findings out; tests/unit/support/test_ledger_checker.py shows that each kind
 Owns: when something is a fault. Does not own: the kinds of faults (findings.py), gathering the
 evidence (stage.py).
 
-A message that got 451 may be cancelled, and continue with another mail id when it is submitted
-again: cancellation is not a fate of the message, only of its mail id.
+A message that got 451 may be cancelled, and gets another mail id when it is submitted again. So
+cancellation is the fate of a mail id, not of the message.
 
 A message is identified by its Message-ID. A sink line that has none (the sink answered before it
 saw the header) is matched by its recipient, so a run must use every recipient only once.
@@ -26,7 +26,7 @@ from shared.topics.records import FINAL, Event, EventType
 from tests.support.chaos.evidence import Cell, Evidence, Promise, SinkLine
 from tests.support.chaos.findings import Counts, Fault, Findings, Kind
 
-# In each of these the sink answered MAIL or RCPT, whatever followed.
+# For each of these outcomes, the sink answered MAIL or RCPT.
 ANSWERED: Final = frozenset({"accepted", "deferred", "bounced", "dropped"})
 NEVER_SENT: Final = frozenset({EventType.REFUSED, EventType.SUPPRESSED})
 
@@ -137,7 +137,7 @@ def _check_strangers(sides: _Sides) -> Iterator[Fault]:
 
 
 def _second_copies(sides: _Sides) -> int:
-    """Acceptances after the first; a message that was submitted twice may arrive twice."""
+    """Return the number of second copies; a message that was submitted twice may arrive twice."""
     return sum(
         max(0, sides.accepted(message_id) - sides.sends[message_id])
         for message_id in sides.answered
@@ -158,9 +158,9 @@ def _check_dispatch_events(evidence: Evidence, sides: _Sides) -> Iterator[Fault]
 
 
 def _check_bill(evidence: Evidence, sides: _Sides) -> Iterator[Fault]:
-    """Per cell: billed minus distinct messages whose MAIL or RCPT the sink answered.
+    """Compare, per cell, the bill with the distinct messages whose MAIL or RCPT the sink answered.
 
-    The sink cannot distinguish two messages with one Message-ID: only for these the events count.
+    The sink cannot distinguish two messages with one Message-ID; for these, the events are used.
     """
     mails = Counter(
         message_id
@@ -184,7 +184,7 @@ def _check_bill(evidence: Evidence, sides: _Sides) -> Iterator[Fault]:
 
 
 def _check_conservation(evidence: Evidence, sides: _Sides) -> Iterator[Fault]:
-    """Per cell: the tallies of validate and the final events; nothing is in flight."""
+    """Compare, per cell, the tallies of validate with the final events; nothing is in flight."""
     received: Counter[Cell] = Counter()
     for row in evidence.tallies:
         received[row.client, row.mailing_id, row.sub_client] += row.received

@@ -104,7 +104,7 @@ def senders(run: str) -> tuple[Sender, ...]:
 
 
 def recipient_suffix(run: str) -> str:
-    """The end of every recipient address of this run, which identifies its sink lines."""
+    """Return the end of every recipient address of this run, which identifies its sink lines."""
     return f".{run}.example.net"
 
 
@@ -155,7 +155,7 @@ def _submission(
 
 
 def hash_of(token: str) -> int:
-    """A number that is the same in every process (Python's own hash is not)."""
+    """Return a hash that is the same in every process, unlike Python's own hash."""
     return sum(ord(letter) * (place + 1) for place, letter in enumerate(token))
 
 
@@ -180,5 +180,5 @@ def _content(promise: Promise, sender: Sender, extra: str, size_bytes: int) -> b
 
 
 def topics_of(submissions: Sequence[Submission]) -> frozenset[str]:
-    """The intake topics of these submissions."""
+    """Return the intake topics of these submissions."""
     return frozenset(submission.topic for submission in submissions)

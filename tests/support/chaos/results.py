@@ -17,7 +17,7 @@ from tests.support.chaos.findings import Findings
 
 
 class Result(Struct, frozen=True):
-    """One run. `fault` is empty if all checks passed; `bill_difference` is billed minus dispatched.
+    """One run. `fault` is empty if all checks passed; `bill_difference` is billed - dispatched.
 
     `silence_s` is the longest time between two messages that destinations accepted at once.
     """
@@ -52,7 +52,7 @@ class Summary(Struct, frozen=True):
 
 
 def with_counts(result: Result, findings: Findings, copies_allowed: int) -> Result:
-    """The result with the sums of the ledger checker."""
+    """Return the result with the sums of the ledger checker."""
     counts = findings.counts
     return msgspec.structs.replace(
         result,
@@ -89,7 +89,7 @@ def _summary(kind: str, found: Sequence[Result]) -> Summary:
 
 
 def table(summaries: Sequence[Summary]) -> list[str]:
-    """The lines of a table, one row for each kind."""
+    """Return the lines of a table, one row for each kind."""
     names = Summary.__struct_fields__
     rows = [names, *(tuple(str(getattr(s, name)) for name in names) for s in summaries)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
@@ -111,7 +111,7 @@ class Results:
 
     @property
     def file(self) -> Path | None:
-        """The path of the results, if they are written."""
+        """Return the path of the results, if they are written."""
         return self._file
 
     def add(self, result: Result) -> None:
@@ -127,5 +127,5 @@ class Results:
         draft.replace(self._file)
 
     def summaries(self) -> list[Summary]:
-        """By kind."""
+        """Return the summary of each kind."""
         return summarise(self._found)

@@ -1,7 +1,7 @@
-"""Returned mail of a chaos run: what is published, and what must follow from it.
+"""Returned mail of a chaos run: the published records, and their expected effects.
 
-Pure, except the publisher. Each victim has reports of as many of its messages as suppress it; the
-others have fewer, in more copies, and reports that are forged for them.
+Pure, except the publisher. A victim gets enough reports, each on a different message, to be
+suppressed. Other recipients get fewer reports, more copies of each, and forged reports.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OTHER: Final = 1_000_000_007
 class Plan(Struct, frozen=True):
     """The mail and the returned mail of a run, and the outcome.
 
-    `bounces`: how many of the submissions deliver itself gives up, each of which is reported.
+    `bounces` is the number of submissions that the deliver service itself bounces and reports.
     """
 
     submissions: Sequence[Submission]
@@ -44,7 +44,7 @@ class Plan(Struct, frozen=True):
 
 
 def plan(run: str, seed: int, count: int) -> Plan:
-    """Return a plan with `count` messages; a third of the recipients get none of them."""
+    """Return a plan with `count` messages; a third of the recipients get no message."""
     random = Random(seed)
     submissions = list(mixture.mix(run, seed, count, fates=mixture.FATES[:1]))
     returned: list[tuple[Returned, bytes]] = []
@@ -136,5 +136,5 @@ def publish(bootstrap: str, returned: Sequence[tuple[Returned, bytes]]) -> None:
 def parts(
     returned: Sequence[tuple[Returned, bytes]],
 ) -> list[Sequence[tuple[Returned, bytes]]]:
-    """Return the returned mail in parts, between which something may happen."""
+    """Return the returned mail in parts, between which a fault may occur."""
     return [returned[start : start + _PART] for start in range(0, len(returned), _PART)]

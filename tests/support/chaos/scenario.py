@@ -19,8 +19,8 @@ from msgspec import Struct
 from cli.stack.paths import SERVICES
 from shared.runtime.failpoints import NAMES
 
-# The first only delays heartbeats, the second certainly ends the session, the third outlasts
-# the reply to a transaction and a destination's 30 s.
+# The first pause only delays heartbeats. The second pause certainly ends the session. The third
+# pause is longer than the reply to a transaction, and than the 30 s of a slow destination.
 PAST_SESSION_S: Final = 14.0
 PAUSES_S: Final = (5.0, PAST_SESSION_S, 40.0)
 # The session ends after 10 s, and a heartbeat comes every 2 s (shared/stream/client.py).
@@ -66,7 +66,7 @@ class Shrink(Struct, frozen=True, tag=True):
 class Kill(Struct, frozen=True, tag=True):
     """Kill one process; its successor has another name.
 
-    With a failpoint, a process that dies there by itself is started; otherwise the one at
+    With a failpoint, a process that dies at this failpoint is started; otherwise the process at
     `place` is killed.
     """
 
@@ -96,12 +96,12 @@ class Scenario(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """A name for its clients, its recipients and the results."""
+        """Return a name for its clients, its recipients and the results."""
         return f"{self.kind}-{'static' if self.is_static else 'dynamic'}-{self.seed}"
 
 
 def copies_allowed(step: Step, max_in_flight: int) -> int:
-    """The second copies that a step may cause: the messages in flight in the affected process."""
+    """Return the allowed second copies: the messages in flight in the affected process."""
     match step:
         case Pause(who, seconds) if seconds > FORGIVEN_PAUSE_S:
             return max_in_flight * sum(service == "deliver" for service, _ in who)
@@ -114,8 +114,8 @@ def copies_allowed(step: Step, max_in_flight: int) -> int:
 def plan(kind: Kind, seed: int, is_long: bool) -> Scenario:
     """Return the schedule of this kind and seed; a short one unless `is_long`.
 
-    Every second seed has static members. Kills have them for the opposite seeds, so that one
-    seed of each kind covers both.
+    Every second seed has static members. For kills it is the other half of the seeds, so that one
+    seed for all kinds covers both forms of membership.
     """
     random = Random(f"{kind}-{seed}")  # a string is hashed by SHA-512: the same everywhere
     is_static = bool(seed % 2) is not (kind is Kind.KILL)
@@ -126,7 +126,7 @@ def plan(kind: Kind, seed: int, is_long: bool) -> Scenario:
 
 
 def _groups(random: Random, sizes: tuple[int, ...]) -> list[tuple[str, ...]]:
-    """The services in a drawn order, in groups of these sizes."""
+    """Return the services in a drawn order, in groups of these sizes."""
     order = random.sample(SERVICES, len(SERVICES))
     return [tuple(order.pop() for _ in range(size)) for size in sizes]
 

@@ -5,7 +5,7 @@ or a function that does something else to the pipeline), then check the run with
 the ledger checker, `sluice audit` and `sluice billing recount`.
 
 A stage is reused a few times after clean runs. After a run with faults the stage is
-ended and its logs are kept: one run must not be blamed for the damage of another.
+ended and its logs are kept, so that no fault is reported for a later run.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ RUNS_ON_A_STAGE: Final = 5
 WARM_UP_S: Final = 4.0
 # The load ends with the last step; this bounds the number of its messages.
 LONGEST_LOAD_S: Final = 480.0
-# A partition that is handed over without a shelf waits for its slowest message, at most 90 s;
-# a transaction that nobody ends blocks for 15 minutes, which must fail.
+# Without the handover topic, a revoked partition waits for its slowest message, at most 90 s.
+# A transaction that nobody ends blocks others for 15 minutes; in this case the run must fail.
 SETTLE_TIMEOUT_S: Final = 300.0
 FAILPOINT_TIMEOUT_S: Final = 20.0
 _COMMAND_TIMEOUT_S: Final = 120.0
@@ -182,7 +182,7 @@ def perform(scene: Scene, run: Run, step: Step) -> None:
 
 
 def checks(stage: Stage) -> list[str]:
-    """The faults reported by `sluice audit` and `sluice billing recount`."""
+    """Return the faults reported by `sluice audit` and `sluice billing recount`."""
     environ = {
         "SLUICE_KAFKA__BOOTSTRAP": stage.bootstrap,
         "SLUICE_REDIS__URL": stage.stack.endpoints.redis,

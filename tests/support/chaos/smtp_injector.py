@@ -39,7 +39,8 @@ class Reply(Struct, frozen=True):
 class SmtpInjector:
     """Submits once started; each client logs in with its own name and `password`.
 
-    `pause_s`: the pause of each session after a message. `sessions`: at once, for each client.
+    `pause_s` is the pause of each session after a message. `sessions` is the number of sessions of
+    each client at the same time.
     """
 
     def __init__(
@@ -82,12 +83,12 @@ class SmtpInjector:
         self._is_stopped = True
 
     def promises(self) -> tuple[Promise, ...]:
-        """The messages with a final reply so far."""
+        """Return the messages with a final reply so far."""
         with self._lock:
             return tuple(self._promises)
 
     def replies(self) -> tuple[Reply, ...]:
-        """The replies to all submissions so far."""
+        """Return the replies to all submissions so far."""
         with self._lock:
             return tuple(self._replies)
 
@@ -98,12 +99,12 @@ class SmtpInjector:
             assert there, f"{len(self._promises)} of {count} answered after {timeout_s} s"
 
     def has_answered(self, count: int) -> bool:
-        """Whether `count` have a final reply."""
+        """Return whether `count` have a final reply."""
         with self._lock:
             return len(self._promises) >= count
 
     def is_done(self) -> bool:
-        """Whether all have a final reply."""
+        """Return whether all have a final reply."""
         return self.has_answered(self._count)
 
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
@@ -125,7 +126,7 @@ class SmtpInjector:
                     while not self._closing.is_set():
                         self._next(smtp, todo)
             except smtplib.SMTPAuthenticationError:
-                # Final for a client, which may never submit it again.
+                # This reply is final, because the client may never submit the message again.
                 self.refused_logins += 1
                 time.sleep(_PAUSE_S)
             except (OSError, smtplib.SMTPException):

@@ -32,7 +32,7 @@ from tests.support.chaos.witnesses import Bill, EventWatch, SinkJournal
 from tests.support.fork_server import fork
 from tests.support.patience import PATIENCE_S
 
-# Small, so that the bound on second copies is strict; a tenth of the default.
+# This is a tenth of the default, so that the limit of second copies is strict.
 MAX_IN_FLIGHT: Final = 200
 # Duplicate events of a replay arrive with the first transactions after it.
 QUIET_S: Final = 1.0
@@ -51,7 +51,7 @@ class Promising(Protocol):
     """An injector of a run's messages."""
 
     def is_done(self) -> bool:
-        """Whether all are submitted."""
+        """Return whether all are submitted."""
         ...
 
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
@@ -98,7 +98,7 @@ class Run:
 class Stage:
     """A running pipeline, its witnesses, and every run so far.
 
-    Parts in `down` are down on purpose: they are not restarted, and their end is not a fault.
+    The test has stopped the parts in `down`; they are not restarted, and their end is not a fault.
     """
 
     def __init__(
@@ -157,9 +157,9 @@ class Stage:
         return self.judge(run)
 
     def accepted_at_once(self, run: Run) -> list[SinkLine]:
-        """The messages of a run that the sink accepted at once, in this order.
+        """Return the messages of a run that the sink accepted at once, in this order.
 
-        Only these show how long mail waited: the others are those that it has delayed.
+        Only these messages show how long mail waited, because the sink delayed all others.
         """
         return sorted(
             (
@@ -171,12 +171,12 @@ class Stage:
         )
 
     def longest_silence_s(self, run: Run) -> float:
-        """The longest time between two messages of a run that the sink accepted at once."""
+        """Return the longest time between two messages of a run that the sink accepted at once."""
         times = (entry.t for entry in self.accepted_at_once(run))
         return max((later - t for t, later in pairwise(times)), default=0.0)
 
     def finished_runs(self) -> list[Run]:
-        """The runs with known promises."""
+        """Return the runs with known promises."""
         return [run for run in self.runs if run.promises]
 
     def judge(self, run: Run) -> Findings:
@@ -225,7 +225,7 @@ class Stage:
         return set().union(*(self._events.ended(client) for client in run.clients))
 
     def _has_ended(self, run: Run, wanted: set[str]) -> bool:
-        """Whether these messages have their final events and no more events arrive."""
+        """Return whether these messages have their final events and no more events arrive."""
         if self._events.quiet_s(run.clients) <= QUIET_S:
             self._events.raise_error()
             return False
@@ -272,7 +272,7 @@ class Stage:
         self.stack.start_part(part, {"SLUICE_FAILPOINT": failpoint} if failpoint else {})
 
     def wait_failpoint(self, part: str, timeout_s: float) -> bool:
-        """Whether the part ended within the time; its failpoint must be the reason."""
+        """Return whether the part ended within the time; its failpoint must be the reason."""
         process = self.stack.process(part)
         if not process.wait(timeout_s):
             return False
@@ -285,5 +285,5 @@ class Stage:
 
 
 def stage_name() -> str:
-    """A name that no other pipeline on this machine has."""
+    """Return a name that no other pipeline on this machine has."""
     return f"chaos-{os.getpid()}"

@@ -1,6 +1,6 @@
 """An earlier version of the services: unpacked from the repository, and how a process runs it.
 
-The processes use this checkout's environment of packages; only our code is the earlier one.
+The processes use the packages of this checkout; only our code is from the earlier version.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cli.stack import paths
 
 
 def last_release() -> str:
-    """The newest tag before this commit; "" if there is none."""
+    """Return the newest tag before this commit; "" if there is none."""
     command = ["git", "describe", "--tags", "--abbrev=0"]
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""

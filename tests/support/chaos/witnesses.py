@@ -63,30 +63,30 @@ class EventWatch:
         self._thread.join(_CLOSE_TIMEOUT_S)
 
     def events(self, clients: frozenset[str]) -> tuple[Event, ...]:
-        """All events of these clients so far."""
+        """Return all events of these clients so far."""
         self.raise_error()
         with self._lock:
             return tuple(event for client in clients for event in self._events[client])
 
     def tallies(self, clients: frozenset[str]) -> tuple[TallyRow, ...]:
-        """All tally rows of these clients so far."""
+        """Return all tally rows of these clients so far."""
         with self._lock:
             return tuple(row for client in clients for row in self._tallies[client])
 
     def ended(self, client: str) -> set[str]:
-        """The Message-IDs of this client that have a final event."""
+        """Return the Message-IDs of this client that have a final event."""
         self.raise_error()
         with self._lock:
             return set(self._ended[client])
 
     def quiet_s(self, clients: frozenset[str]) -> float:
-        """The time since the last event of these clients."""
+        """Return the time since the last event of these clients."""
         with self._lock:
             last = max((self._last_seen.get(client, 0.0) for client in clients), default=0.0)
         return time.monotonic() - last
 
     def next_offsets(self) -> dict[int, int]:
-        """By partition, the offset after the last record seen."""
+        """Return, for each partition, the offset after the last record that was read."""
         self.raise_error()
         with self._lock:
             return dict(self._next_offsets)
@@ -132,7 +132,7 @@ class EventWatch:
 
 
 def follow(bootstrap: str, topic: str) -> Any:
-    """A consumer at the beginning of every partition of a topic, outside of any group."""
+    """Return a consumer at the beginning of every partition of a topic, outside of any group."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap.split(","),
         enable_auto_commit=False,
@@ -154,7 +154,7 @@ def follow(bootstrap: str, topic: str) -> Any:
 
 
 def _partitions_of(consumer: Any, topic: str) -> set[int]:
-    """The partitions of a topic; a busy broker may not show a new topic at once."""
+    """Return the partitions of a topic; a busy broker may not show a new topic at once."""
     deadline = time.monotonic() + _TOPIC_TIMEOUT_S
     while not (found := consumer.partitions_for_topic(topic)):
         if time.monotonic() > deadline:
@@ -173,7 +173,7 @@ class SinkJournal:
         self._decoder = msgspec.json.Decoder(SinkLine)
 
     def lines(self, rcpt_suffix: str) -> tuple[SinkLine, ...]:
-        """All lines so far whose recipient has this suffix."""
+        """Return all lines so far whose recipient has this suffix."""
         self._read_on()
         return tuple(line for line in self._lines if line.rcpt.lower().endswith(rcpt_suffix))
 
@@ -196,7 +196,7 @@ class Bill:
     def rows(
         self, clients: frozenset[str], up_to: dict[int, int], timeout_s: float
     ) -> tuple[BillRow, ...]:
-        """The bill of these clients, once every record below `up_to` is counted.
+        """Return the bill of these clients, once every record below `up_to` is counted.
 
         Raises WitnessError if billing does not reach it within `timeout_s`.
         """

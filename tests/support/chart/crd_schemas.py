@@ -72,7 +72,7 @@ _TRIGGER: Final = _object(
     metadata=_TEXTS,
     authenticationRef=_object(("name",), name=_NAME),
 )
-# KEDA's webhook takes a fallback only with a trigger other than of processor time or memory.
+# KEDA's webhook accepts a fallback only with a trigger that is not for processor time or memory.
 _ASKS: Final[dict[str, Any]] = {
     "if": {"required": ["fallback"]},
     "then": {

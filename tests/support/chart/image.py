@@ -30,14 +30,14 @@ _CONTINUED: Final = re.compile(r"\\\n\s*")
 
 
 class Stage(Struct, frozen=True):
-    """One stage of the build: its name, what it starts from, and its instructions."""
+    """One stage of the build: its name, its base, and its instructions."""
 
     name: str
     base: str
     steps: tuple[tuple[str, str], ...]
 
     def values(self, instruction: str) -> list[str]:
-        """Return what follows each instruction of this kind."""
+        """Return the arguments of each instruction of this kind."""
         return [value for name, value in self.steps if name == instruction]
 
 
@@ -73,7 +73,7 @@ def lineage(name: str) -> list[Stage]:
 
 
 def copied(name: str) -> list[tuple[str, str]]:
-    """Return source and target of what a stage copies from the repository."""
+    """Return source and target of each path that a stage copies from the repository."""
     found = []
     for stage in lineage(name):
         for value in stage.values("COPY"):
@@ -84,7 +84,7 @@ def copied(name: str) -> list[tuple[str, str]]:
 
 
 def is_sent(path: str) -> bool:
-    """Whether .dockerignore lets a path of the repository into the build; the last match wins."""
+    """Return True if .dockerignore does not exclude a path; the last match decides."""
     sent = True
     for line in IGNORE_FILE.read_text().split():
         pattern = line.removeprefix(CONTEXT_PREFIX)
@@ -100,7 +100,7 @@ def is_sent(path: str) -> bool:
 
 
 def build(name: str, folder: Path) -> None:
-    """Copy into the folder what the stage copies into its WORKDIR."""
+    """Copy the files into the folder that the stage copies into its WORKDIR."""
     for source, target in copied(name):
         origin = paths.ROOT / source
         files = [origin] if origin.is_file() else list(origin.rglob("*"))

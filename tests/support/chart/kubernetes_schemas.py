@@ -25,13 +25,13 @@ _VERSIONS: Final = 3
 
 
 def newest_versions() -> list[str]:
-    """Return the newest versions of Kubernetes that there are schemas for, such as `1.37.0`."""
+    """Return the newest versions of Kubernetes that have schemas, such as `1.37.0`."""
     plain = dict.fromkeys(each.partition("-")[0] for each in all_versions())
     return list(plain)[-_VERSIONS:]
 
 
 def faults(resource: dict[str, Any], version: str) -> Iterator[str]:
-    """Yield what is wrong with a resource, each with its place."""
+    """Yield the faults of a resource, each with its place."""
     kind, group = resource["kind"], resource["apiVersion"]
     name = resource["metadata"]["name"]
     crd = CRD_SCHEMAS.get((group, kind))

@@ -23,10 +23,10 @@ HELMS: Final = {"helm-3": HELM_3, "helm-4": HELM_4}
 KUBERNETES: Final = "1.37.0"
 RELEASE: Final = "mail"
 NAMESPACE: Final = "post"
-# Helm ends before its garbage matters; searching for it took a third of its time.
+# Helm is a short process that needs no garbage collection, which took a third of its time.
 _GARBAGE_PERCENT: Final = "800"
 
-# What any installation has to give.
+# The values that every installation must set.
 REQUIRED: Final[dict[str, Any]] = {
     "image": {"repository": "registry.example.com/sluice"},
     "kafka": {"bootstrap": "k1:9092,k2:9093"},
@@ -38,7 +38,7 @@ Resource = dict[str, Any]
 
 
 class ChartRefused(Exception):
-    """Helm did not render the chart; the text is what it printed."""
+    """Helm did not render the chart; the text is Helm's output."""
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _render_file(path: Path, helm: GoProgram) -> str:
 def run_helm(
     command: str, helm: GoProgram, *options: str, values: dict[str, Any], release: str = RELEASE
 ) -> str:
-    """Return what Helm prints for these values alone. Raises ChartRefused."""
+    """Return Helm's output for exactly these values. Raises ChartRefused."""
     return _run(command, helm, ("-f", "-", *options), json.dumps(values, sort_keys=True), release)
 
 

@@ -46,7 +46,7 @@ def containers(resources: Iterable[Resource]) -> Iterator[tuple[str, dict[str, A
 
 
 def _expanded(reference: re.Match[str], known: dict[str, str]) -> str:
-    """What Kubernetes puts in place of `$$` or `$(NAME)`; an unknown name stays as it is."""
+    """Return the text that replaces `$$` or `$(NAME)`; an unknown name is not replaced."""
     return known.get(reference["name"], reference[0]) if reference["name"] else "$"
 
 

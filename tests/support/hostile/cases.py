@@ -1,8 +1,8 @@
-"""Cases of hostile servers: a dialog, and the outcome of the message that met it.
+"""Cases of hostile servers: a dialog of the server, and the outcome of the message sent to it.
 
 Each case sends two messages, one after the other, through pools with one connection. The second
-one is sent again until it is delivered. For every case: the second message never bounces, whatever
-the server said to the first; a recipient whose message was never in doubt gets it at most once.
+message is sent again until it is delivered. In every case the second message never bounces, for
+any reply to the first message. A message that was never in doubt arrives at most once.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ SECOND: Final = "second@d.example"
 HELLO: Final = (GREETING, "EHLO", OFFERS)
 GROUP: Final = ("MAIL", "RCPT", "DATA")
 ACCEPTED: Final = b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n"
-# One step may take a short time only, which its dialog exceeds; the others are not to fail.
+# Only one step has a short time limit, which the dialog exceeds; the other steps must not fail.
 GREETING_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=1.0, command_s=60.0, data_s=60.0)
 COMMAND_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=4.0, data_s=60.0)
 COMMAND_LIMITED: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=9.0, data_s=60.0)
 DATA_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=1.0)
-# The first message is taken within this time, and the second one waits for it in vain.
+# The server accepts the first message within this time, but the second message reaches the limit.
 LAST_REPLY_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=10.0)
 LONG: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=60.0)
 
 
 class Ends(Struct, frozen=True):
-    """How the first message ends: its kind, how its reply begins ("": none was received)."""
+    """The end of the first message: its kind, and the beginning of the reply ("": no reply)."""
 
     kind: type[Outcome]
     reply: str = ""
@@ -59,7 +59,7 @@ TAKEN: Final = Ends(Delivered, "250")
 
 
 class Case(Struct, frozen=True):
-    """One hostile server. `time_limits`: of deliver's connections to it."""
+    """One hostile server. `time_limits` apply to deliver's connections to this server."""
 
     dialogs: Sequence[Dialog]
     ends: Ends
@@ -71,12 +71,12 @@ class Case(Struct, frozen=True):
 
 
 def one(*dialog: object, **options: object) -> Case:
-    """A case with one dialog; the keyword `ends` is required."""
+    """Return a case with one dialog; the keyword `ends` is required."""
     return Case((dialog,), **options)  # type: ignore[arg-type]
 
 
 class Met(Struct, frozen=True):
-    """What became of both messages, and what the server saw."""
+    """The outcomes of both messages, and the commands and contents that the server received."""
 
     first: Outcome
     second: tuple[Outcome, ...]

@@ -1,8 +1,8 @@
-"""An SMTP server that follows a dialog step by step, however wrong it is.
+"""An SMTP server that follows a dialog step by step, even if the dialog violates SMTP.
 
-A dialog is a tuple of steps: bytes are written as they are; a word (`"MAIL"`) reads the line that
-begins with it; the other steps are below. The connection is closed at the end of the dialog. The
-connections after the dialog's get a server without faults.
+A dialog is a tuple of steps: bytes are written unchanged; a word (`"MAIL"`) reads the line that
+begins with this word; the other steps are defined below. The connection is closed at the end of
+the dialog. If there are more connections than dialogs, the server has no faults for the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from msgspec import Struct
 
 
 class Step(Enum):
-    """What a server does besides reading a command and writing."""
+    """An action of a server other than reading a command or writing."""
 
     CONTENT = "read the content up to its dot"
     RESET = "close the connection with a RST"
@@ -47,13 +47,13 @@ class Pause(Struct, frozen=True):
 
 
 class Read(Struct, frozen=True):
-    """Read this many bytes of whatever comes."""
+    """Read this many bytes of any content."""
 
     size_bytes: int
 
 
 class Clear(Struct, frozen=True):
-    """Write past TLS."""
+    """Write in clear text, outside of TLS."""
 
     data: bytes
 
@@ -69,7 +69,7 @@ OFFERS: Final = b"250-mx.d.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE
 
 
 class HostileServer:
-    """The dialogs by connection, and what was received."""
+    """The dialogs by connection, and the received commands and contents."""
 
     def __init__(
         self, dialogs: Sequence[Dialog], tls: ssl.SSLContext | None, *, for_all: bool
@@ -81,10 +81,10 @@ class HostileServer:
         self._talks: set[asyncio.Task[None]] = set()
         self.address = ""
         self.connections = 0
-        # The recipient of every content that came to its end, and of every command RCPT.
+        # The recipients of all contents that were received completely, and of all RCPT commands.
         self.taken: list[str] = []
         self.named: list[str] = []
-        # The commands that did not come as the dialog has them.
+        # The commands that differ from those of the dialog.
         self.unexpected: list[str] = []
 
     async def serve(self, sock: socket.socket) -> None:

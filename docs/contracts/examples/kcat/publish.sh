@@ -3,10 +3,10 @@
 #
 #   sh publish.sh BOOTSTRAP CLIENT MESSAGE.eml
 #
-# kcat splits standard input at line ends; a file named as an argument becomes one record.
+# kcat splits standard input at line ends, but a file that is an argument becomes one record.
 set -eu
 
-# For a cluster with TLS and passwords add -X security.protocol=SASL_SSL
+# For a cluster with TLS and passwords, add -X security.protocol=SASL_SSL
 # -X sasl.mechanism=SCRAM-SHA-512 -X sasl.username=... -X sasl.password=...
 kcat -P -b "$1" -t "mail.intake.$2" \
     -X enable.idempotence=true \
