@@ -61,7 +61,9 @@ COMMANDS: Final[dict[str, Command]] = {
     "shaping": Command(
         "services.deliver.cli.shaping", "show and check the rules that limit sending"
     ),
-    "sources": Command("services.deliver.cli.sources", "check the addresses that mail comes from"),
+    "sources": Command(
+        "services.deliver.cli.sources", "check the addresses that mail is sent from"
+    ),
     "billing": Command("services.billing", "run billing (serve), or read and check its counts"),
     "bench": Command("bench", "measure speed (e2e, front-door, rules, billing, suppressions)"),
     "test": Command("tools.run_tests", "install what the tests need and run them", is_click=False),
@@ -98,7 +100,7 @@ def usage() -> str:
     lines += [f"  {name:<{widest}}  {command.what}" for name, command in COMMANDS.items()]
     lines += [
         "",
-        "./sluice COMMAND --help explains one; ./sluice --version shows the version.",
+        "./sluice COMMAND --help explains COMMAND; ./sluice --version shows the version.",
     ]
     return "\n".join(lines)
 
