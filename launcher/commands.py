@@ -66,7 +66,9 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "billing": Command("services.billing", "run billing (serve), or read and check its counts"),
     "bench": Command("bench", "measure speed (e2e, front-door, rules, billing, suppressions)"),
-    "test": Command("tools.run_tests", "install what the tests need and run them", is_click=False),
+    "test": Command(
+        "tools.run_tests", "install the programs that the tests need; run the tests", is_click=False
+    ),
     "lock": Command("", "update uv.lock from pyproject.toml", is_click=False),
     "env": Command("", "make the environment and print the path of its Python", is_click=False),
     "completion": Command("", "print the completion script of a shell", is_click=False),

@@ -142,8 +142,8 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=86_400,
-            description="Seconds between two checkpoints of the counts on `billing.statements`,"
-            " from which an emptied store is restored.",
+            description="Seconds between two checkpoints of the counts on `billing.statements`. An "
+            "emptied store is restored from these checkpoints.",
         ),
     ] = 600.0
     quota_s: Annotated[
@@ -151,7 +151,8 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0.1,
             le=3_600,
-            description="Seconds between two counts of the use of the clients' monthly quotas.",
+            description="Interval in seconds at which the use of the clients' monthly quotas is"
+            " counted.",
         ),
     ] = 5.0
 

@@ -132,8 +132,8 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         str,
         Meta(
             extra=PATH,
-            description="PEM file of CAs that are trusted besides the system's, for `verified` and"
-            " MTA-STS.",
+            description="PEM file of CAs that are trusted in addition to the CAs of the system,"
+            " for `verified` and MTA-STS.",
         ),
     ] = ""
     max_connections: Annotated[

@@ -221,7 +221,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             gt=0,
             le=300,
-            description="How long a TLS handshake may take, and a proxy's header before it.",
+            description="Time limit for a TLS handshake, and for the header of a proxy before the"
+            " handshake.",
         ),
     ] = 30.0
     smtp_data_timeout_s: Annotated[

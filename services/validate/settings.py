@@ -54,8 +54,9 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=840,
-            description="For how many hours a duplicate of a submission is recognised, so that it"
-            " is sent only once. 0: duplicates are not detected and each is sent.",
+            description="Number of hours for which a duplicate of a submission is recognised, so"
+            " that the message is sent only once. 0: duplicates are not detected, and each of them"
+            " is sent.",
         ),
     ] = 48
     submissions_per_day: Annotated[
@@ -87,7 +88,9 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1_000
     forward_window_s: Annotated[
         int,
-        Meta(ge=1, le=86_400, description="Seconds of the window of `forwards_per_window`."),
+        Meta(
+            ge=1, le=86_400, description="Length in seconds of the window of `forwards_per_window`."
+        ),
     ] = 3_600
     incident_bounces: Annotated[
         int,
@@ -110,7 +113,9 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 50
     incident_window_s: Annotated[
         int,
-        Meta(ge=10, le=86_400, description="Seconds of the window of `incident_bounces`."),
+        Meta(
+            ge=10, le=86_400, description="Length in seconds of the window of `incident_bounces`."
+        ),
     ] = 600
     lanes: Annotated[
         dict[_Lane, tuple[Domain, ...]],

@@ -60,7 +60,7 @@ class _Number(Struct, frozen=True):
     type=click.Choice(KINDS),
     metavar="KIND",
     default="billed",
-    help=f"The count to list: {', '.join(KINDS)}.  [default: billed]",
+    help=f"The counter whose mails are listed: {', '.join(KINDS)}.  [default: billed]",
 )
 @click.option("--day", default="", help="Only this day (YYYY-MM-DD).  [default: the whole month]")
 @click.option("--client", default=None, help="Only mail of this client.")
