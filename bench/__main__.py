@@ -135,7 +135,7 @@ def run_front_door(*, as_json: bool, **values: Any) -> None:
     sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
 
 
-@main.command("deliver", short_help="Compare deliver's engine with other senders.")
+@main.command("deliver", short_help="Compare the engine of the deliver service with other senders.")
 @click.option("--messages", default=10_000, show_default=True, type=click.IntRange(100))
 @click.option(
     "--size",
@@ -243,9 +243,9 @@ def run_recipients(count: int, *, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_responses(folder: Path | None, *, as_json: bool) -> None:
-    """Measure the way of returned mail through validate, and `email` on the same messages.
+    """Measure how the validate service reads returned mail, and `email` on the same messages.
 
-    FOLDER holds messages (*.eml); by default the samples of the tests are taken.
+    FOLDER holds messages (*.eml); the default is the samples of the tests.
     """
     from bench.micro import responses
 
@@ -272,7 +272,7 @@ def run_suppressions(recipients: int, *, as_json: bool) -> None:
 @click.option("--recipients", default=5_000_000, show_default=True, type=click.IntRange(1_000))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_suppressions_rebuild(recipients: int, *, as_json: bool) -> None:
-    """Measure how long validate waits for the view of suppressed recipients after FLUSHALL.
+    """Measure how long validation waits for the view of suppressed recipients after FLUSHALL.
 
     Starts Kafka and Redis. Takes about four minutes with 5 million recipients.
     """

@@ -213,9 +213,9 @@ def _made(folder: Path) -> Path:
 @click.option("--others", default=1_000, show_default=True, type=click.IntRange(1))
 @click.option("--sizes", default=(600, 10_240), show_default=True, type=(_SIZE, _SIZE))
 @click.option("--stand", "stand_s", default=180.0, show_default=True, type=click.FloatRange(1.0))
-@click.option("--drain", "drains", is_flag=True, help="Wait until all have arrived.")
+@click.option("--drain", "drains", is_flag=True, help="Wait until all messages have arrived.")
 def main(**load: Any) -> None:
-    """Measure mail for others behind a large backlog of a provider with a limit.
+    """Measure the mail to other providers while one provider has a large backlog.
 
     Prints one JSON document.
     """

@@ -238,7 +238,7 @@ def _measure(stack: Stack, site: str, rate_per_s: int, seconds: float) -> Result
 @click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(1.0))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def main(site: str, rate: int, seconds: float, *, as_json: bool) -> None:
-    """Measure good mail alone and beside a bad SITE."""
+    """Measure the mail to good sites, first alone and then together with a bad SITE."""
     result = measured(lambda: measure(site, rate, seconds))
     if as_json:
         print(msgspec.json.encode(result).decode())

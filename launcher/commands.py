@@ -61,10 +61,14 @@ COMMANDS: Final[dict[str, Command]] = {
     "shaping": Command(
         "services.deliver.cli.shaping", "show and check the rules that limit sending"
     ),
-    "sources": Command("services.deliver.cli.sources", "check the addresses that mail comes from"),
+    "sources": Command(
+        "services.deliver.cli.sources", "check the addresses that mail is sent from"
+    ),
     "billing": Command("services.billing", "run billing (serve), or read and check its counts"),
     "bench": Command("bench", "measure speed (e2e, front-door, rules, billing, suppressions)"),
-    "test": Command("tools.run_tests", "install what the tests need and run them", is_click=False),
+    "test": Command(
+        "tools.run_tests", "install the programs that the tests need; run the tests", is_click=False
+    ),
     "lock": Command("", "update uv.lock from pyproject.toml", is_click=False),
     "env": Command("", "make the environment and print the path of its Python", is_click=False),
     "completion": Command("", "print the completion script of a shell", is_click=False),
@@ -98,7 +102,7 @@ def usage() -> str:
     lines += [f"  {name:<{widest}}  {command.what}" for name, command in COMMANDS.items()]
     lines += [
         "",
-        "./sluice COMMAND --help explains one; ./sluice --version shows the version.",
+        "./sluice COMMAND --help explains COMMAND; ./sluice --version shows the version.",
     ]
     return "\n".join(lines)
 

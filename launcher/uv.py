@@ -74,7 +74,9 @@ def tls_hint(output: str, environ: dict[str, str]) -> str:
         return ""
     ca_file = tool_environment(environ).get("SSL_CERT_FILE", "")
     if ca_file and not Path(ca_file).is_file():
-        return f"SSL_CERT_FILE names {ca_file}, which is not a file: set the PEM file of your CAs"
+        return (
+            f"SSL_CERT_FILE is {ca_file}, which is not a file: set it to the PEM file of your CAs"
+        )
     used = f" (SSL_CERT_FILE is {ca_file}; it may lack that CA)" if ca_file else ""
     return (
         f"a certificate is not trusted{used}. Behind a proxy that has its own CA, set"

@@ -71,7 +71,7 @@ class Wanted(Struct, frozen=True):
 @click.option(
     "--apart",
     is_flag=True,
-    help="Read returned mail, and serve each door, in separate processes.",
+    help="Use separate processes to read returned mail and to serve each door.",
 )
 @click.option(
     "--base-port",
@@ -126,7 +126,7 @@ def _require_embedded(wanted: Wanted, outside: Outside) -> None:
     """Refuse the option --brokers if the pipeline uses existing brokers."""
     used = "--kafka" if wanted.kafka else outside.origin("kafka", "bootstrap")
     if wanted.brokers > 1 and used:
-        text = f"--brokers {wanted.brokers} starts brokers, but {used} names existing brokers"
+        text = f"--brokers {wanted.brokers} starts brokers, but {used} specifies existing brokers"
         fail(f"{text}; leave out one of them", Exit.USAGE_ERROR, wanted.as_json)
 
 
@@ -145,7 +145,7 @@ def announce(endpoints: Endpoints, wanted: Wanted) -> None:
 
 def sink_lines() -> list[str]:
     """Return lines that describe how the local sink answers."""
-    head = "mail goes to the local sink and to nobody else; it answers by the recipient:"
+    head = "all mail goes to the local sink; the recipient's address determines its answer:"
     return [head, *(f"  {pattern:<20} {what}" for pattern, what in behaviour.ADDRESSES)]
 
 

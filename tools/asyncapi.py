@@ -129,9 +129,9 @@ def _channels() -> Tree:
         },
         "statements": {
             "address": names.STATEMENTS,
-            "description": "A closed month: the header of its statement. Of several events for a "
-            "month the first counts. Records with another key or without `ce_type` are the lines "
-            "of statements and checkpoints: docs/billing.md.",
+            "description": "A closed month: the header of its statement. If there are several"
+            " events for a month, only the first is valid. Records with another key or without"
+            " `ce_type` are the lines of statements and checkpoints: docs/billing.md.",
             "messages": _refs("monthClosed"),
             "bindings": _binding(plans[names.STATEMENTS]),
         },

@@ -76,23 +76,23 @@ def chart_() -> None:
 
 
 @main.command("promises")
-@click.option("--record", is_flag=True, help="Take the results of the last test runs.")
+@click.option("--record", is_flag=True, help="Record the results of the last test runs.")
 @click.option(
     "--bench",
     "documents",
     multiple=True,
     metavar="NAME=FILE",
-    help="Take the figures from the JSON of this benchmark; `long` is .sluice/long/chaos.json.",
+    help="Record the figures from the JSON of this benchmark; `long` is .sluice/long/chaos.json.",
 )
 @click.option(
     "--junit",
     "junit_files",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Take the results of the tests from this file of `./sluice test --junitxml=FILE`.",
+    help="Record the results of the tests from this file of `./sluice test --junitxml=FILE`.",
 )
 def promises_(*, record: bool, documents: tuple[str, ...], junit_files: tuple[Path, ...]) -> None:
-    """Write docs/promises.md, and before that the new results if there are any."""
+    """Write docs/promises.md. If there are new results, record them first."""
     try:
         written = promises.pages(record=record, documents=documents, junit_files=junit_files)
         for page, text in written.items():

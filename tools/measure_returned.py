@@ -85,8 +85,12 @@ class Figure(Struct, frozen=True):
 
 @click.command(help="Understand the messages of FOLDER and compare with FOLDER/returned.jsonl.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--wrong", is_flag=True, help="List the wrong ones.")
-@click.option("--half", type=click.Choice(["a", "b"]), help="Only this half, by the file's name.")
+@click.option("--wrong", is_flag=True, help="List the messages that were classified wrongly.")
+@click.option(
+    "--half",
+    type=click.Choice(["a", "b"]),
+    help="Measure only this half of the messages; the file's name decides the half.",
+)
 def main(folder: Path, wrong: bool, half: str | None) -> None:
     """Print the figures. Exit with 1 if a figure is below its bar."""
     lines = (folder / "returned.jsonl").read_text("utf-8").splitlines()

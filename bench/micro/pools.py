@@ -194,7 +194,7 @@ async def aiosmtplib_figure(
 @click.option("--only-pools", is_flag=True, help="Omit the peer (for a profiler).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def main(messages: int, size: int, connections: int, *, only_pools: bool, as_json: bool) -> None:
-    """Measure both."""
+    """Measure deliver's pools and the peer."""
     content = content_of(size)
     senders = [pools_figure] if only_pools else [pools_figure, aiosmtplib_figure]
 

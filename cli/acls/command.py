@@ -29,7 +29,7 @@ _HELP: Final = """Print the ACLs that each service and each registered client ne
 
 A service gets only the rights that it needs. A client may write to its intake and read its events
 topic. Two templates give the names of the principals: {name} stands for the client, or for the
-service (`ingest`, `validate`, `deliver`, `billing`, and `operator` for ./sluice topics, clients and
+service (`ingest`, `validate`, `deliver`, `billing`, and `operator` for sluice topics, clients and
 audit). With mTLS a principal is the name of the certificate, such as `User:CN=sluice-{name}`. If
 the template of services has no {name}, all services use the same login.
 
@@ -129,7 +129,7 @@ class Wanted(Struct, frozen=True):
     type=click.Choice(["v1", "v1beta2"]),
     default="v1",
     show_default=True,
-    help="Strimzi: v1beta2 for a Strimzi before 0.49.",
+    help="Strimzi: API version; v1beta2 if Strimzi is older than 0.49.",
 )
 @click.option("--compare", is_flag=True, help="Show how the brokers' ACLs differ.")
 @click.option("--apply", "applies", is_flag=True, help="Add the ACLs that the brokers lack.")

@@ -226,7 +226,7 @@ def _look(kafka: KafkaSettings) -> QueueLook | None:
     "with_returned",
     default=True,
     show_default=True,
-    help="Check returned mail, too; this reads mail.returned, which has messages of 14 days.",
+    help="Check returned mail, too; this reads mail.returned, which keeps messages for 14 days.",
 )
 @kafka_options
 def main(*, as_json: bool, settled: bool, with_returned: bool, bootstrap: str, line: str) -> None:

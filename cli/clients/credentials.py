@@ -102,7 +102,7 @@ def drop_old(name: str, as_json: bool, bootstrap: str, line: str) -> None:
 @kafka_options
 @answering
 def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> None:
-    """Show how many passwords a client has and since when; never the passwords."""
+    """Show how many passwords a client has and when they were set, but not the passwords."""
     registered = load_registry(find_kafka(bootstrap, line))
     client = registered.get(name)
     if client is None:

@@ -118,8 +118,9 @@ def found_pool(pool: str, known: Iterable[str]) -> str:
     names = ", ".join(sorted(known))
     if not names:
         return (
-            f"pool {pool} could not be checked, because the settings of this command have no"
-            f" {POOLS}; mail is deferred unless the settings of deliver have this pool"
+            f"pool {pool} could not be checked, because the settings of this command have no "
+            f"{POOLS}; mail is deferred unless the settings of the deliver service have this "
+            "pool"
         )
     return f"pool {pool} is not configured, so mail would be deferred; use one of {names}"
 

@@ -126,10 +126,11 @@ def remove(  # noqa: PLR0913, PLR0917 - a command has many options
     bootstrap: str,
     line: str,
 ) -> None:
-    """Remove a client: it can submit no more mail, and --mail decides about its accepted mail.
+    """Remove a client: it can submit no more mail. --mail decides what happens to accepted mail.
 
-    Until the time of --keep is over, `restore` can register the client again as it was. For a
-    client that is removed already, the command replaces --mail and --keep. The intake topic stays.
+    Until the time of --keep is over, `restore` can register the client again as it was. If the
+    client was removed before, the new --mail and --keep replace the earlier ones. The intake topic
+    stays.
     """
     kafka = find_kafka(bootstrap, line)
     found = load_all(kafka)

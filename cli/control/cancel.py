@@ -91,7 +91,7 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
     """End a message that waits, before it is sent.
 
     Mail that waits for a retry or for its earliest time is not sent any more; its event
-    is written when deliver next reads the message. If an attempt has begun already, the
+    is written when the deliver service next reads the message. If an attempt has begun already, the
     outcome of the attempt counts, and the command says so.
     """
     try:
@@ -167,14 +167,14 @@ def sentence(found: Cancellation) -> str:
         case Answer.RECORDED:
             if not found.has_events:
                 return (
-                    f"{found.mail_id}: the order is recorded, but no event of this message was"
-                    " found: the message has no event yet, or no message has this id; if deliver"
-                    " reads the message, it ends as cancelled"
+                    f"{found.mail_id}: the order is recorded, but no event of this message was "
+                    "found: the message has no event yet, or no message has this id; if the "
+                    "deliver service reads the message, it ends as cancelled"
                 )
-            when = f" at {at(found.due_at_ms)} or before" if found.due_at_ms else ""
+            when = f" at {at(found.due_at_ms)} or earlier" if found.due_at_ms else ""
             return (
-                f"{found.mail_id}: the order is recorded; the message ends as cancelled when"
-                f" deliver next reads it{when}, unless an attempt has begun already"
+                f"{found.mail_id}: the order is recorded; the message ends as cancelled when "
+                f"the deliver service next reads it{when}, unless an attempt has begun already"
             )
 
 

@@ -38,7 +38,7 @@ def until(order: Order) -> str:
 def order_line(order: Order) -> str:
     """Return the sentence about a new order."""
     if order.verb is Verb.RESUME:
-        return f"resume: {order.scope}; mail that waited is sent as its turn comes"
+        return f"resume: {order.scope}; mail that waited is sent when its turn comes"
     to = f" to {order.target}" if order.target else ""
     return f"{order.verb}: {order.scope}{to}, until {until(order)}; in force within 2 s"
 

@@ -40,7 +40,7 @@ from shared.runtime.clock import now_ms
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 
 _HELP: Final = {
-    Verb.SUSPEND: "Send no mail of a scope for a while; it waits and is sent later.",
+    Verb.SUSPEND: "Send no mail of a scope for a while; the mail waits and is sent later.",
     Verb.BOUNCE: "End the mail of a scope as bounced, without an attempt.",
     Verb.EXPIRE: "End the mail of a scope as expired, without an attempt.",
     Verb.REROUTE: "Send the mail of a scope to another server.",
@@ -55,8 +55,8 @@ same scope replaces this order.
 
 _MORE_OF_RESUME: Final = """
 
-Give the same scope as that of the order, which `./sluice orders` lists; orders on other scopes
-stay in force. Mail that waits is sent when its turn comes.
+Give exactly the scope of the order, as `sluice orders` lists it; orders on other scopes stay in
+force. Mail that waits is sent when its turn comes.
 """
 _WHY_RESUMED: Final = "The reason, which is recorded with the end of the order."
 

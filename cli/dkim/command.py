@@ -91,7 +91,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--client", default="", help="Sign mail of this client.  [default: of all]")
+@click.option("--client", default="", help="Sign mail of this client.  [default: of all clients]")
 @click.option("--domain", default="", help="Sign mail of this domain.  [default: of all domains]")
 @click.option(
     "--algorithm",
@@ -120,8 +120,8 @@ def main() -> None:
 def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
     """Make new keys that replace the present ones at a set time (--after or --at).
 
-    Keys may be made before their client is registered: then the command prints a warning. It asks
-    the Kafka of --kafka or --state for the client.
+    You can make keys before their client is registered: the command then prints a warning. It
+    looks for the client in the Kafka of --kafka or --state.
 
     Publish the printed DNS records before the new keys sign. Keep the old records for a week after
     that, because mail that was signed with the old keys is still on its way.
@@ -169,7 +169,7 @@ def _until(later: KeyEntry | None) -> str:
 @_json
 @_answering
 def list_keys(folder: str, as_json: bool) -> None:
-    """List the keys: whose mail they sign, and from when."""
+    """List the keys, with the mail that each key signs and the time from which it signs."""
     rows = [_row(state) for state in _states(folder)]
     if as_json:
         names = ("client", "domain", "selector", "key", "state", "active_from", "until", "file")

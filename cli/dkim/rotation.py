@@ -73,7 +73,7 @@ def start_time(after: str, at: str, now: datetime) -> datetime:
 def _delay(after: str) -> timedelta:
     seconds = delay_s(after)
     if seconds is None:
-        raise RotationError(f"--after: {after!r} is not a time such as 0s, 30m, 24h or 2d")
+        raise RotationError(f"--after: {after!r} is not a duration such as 0s, 30m, 24h or 2d")
     return timedelta(seconds=seconds)
 
 
@@ -120,7 +120,7 @@ def warnings_of_client(name: str, bootstrap: str, line: str) -> list[str]:
     try:
         require_known(find_kafka(bootstrap, line), name)
     except UsageError as error:
-        return [f"{error}; the keys sign mail once the client is registered"]
+        return [f"{error}; the keys sign mail as soon as the client is registered"]
     except (Unavailable, SettingsError) as error:
         return [f"the client {name!r} was not checked: {error}"]
     return []

@@ -41,8 +41,8 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
     """Show what became of a message, from its events.
 
     WHAT is a mail id, a Message-ID, the submission's own id (ce_id) or the
-    recipient's address. A mail id is found at any age; for the others, the
-    command reads the events since --since.
+    recipient's address. A message of any age is found by its mail id. For the
+    other names, the command reads only the events since --since.
     """
     since_ms = ago_ms("--since", since, now_ms())
     kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])

@@ -40,8 +40,8 @@ from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 # At most this many messages are shown, because a person decides on them one by one.
 MAX_SHOWN: Final = 10_000
 _SAID: Final = {
-    Verb.RELEASE: "released; it is sent when deliver next looks at it, at {due} or before",
-    Verb.CANCEL: "dropped; it ends as cancelled when deliver next looks at it, at {due} or before",
+    Verb.RELEASE: "released; the deliver service sends it at {due} or earlier",
+    Verb.CANCEL: "dropped; the deliver service ends it as cancelled at {due} or earlier",
 }
 
 
@@ -49,7 +49,7 @@ _SAID: Final = {
 def main() -> None:
     """List, send or drop mail that is held because its server may have it already.
 
-    Mail of clients and codes with `on_doubt: hold` is held.
+    Such mail is held if its client or its code has `on_doubt: hold`.
     """
 
 
@@ -147,7 +147,7 @@ def _cancelled(order: Order, verb: Verb, *, as_json: bool) -> NoReturn:
     if as_json:
         print_json({"mail_id": mail_id, "decision": "drop"})
     else:
-        click.echo(f"{mail_id}: it ends as cancelled when deliver next looks at it")
+        click.echo(f"{mail_id}: it ends as cancelled when the deliver service next reads it")
     sys.exit(Exit.OK if verb is Verb.CANCEL else Exit.CHECK_FAILED)
 
 

@@ -36,7 +36,7 @@ def main() -> None:
 @common
 @answering
 def summary(as_json: bool, **rest: Any) -> None:
-    """Show how much waits in each topic, and for which clients."""
+    """Show how many messages wait in each topic, and of which clients."""
     counts, is_complete = _counts("client", rest)
     rows = [row for row in counts.rows.values() if row.records]
     if as_json:

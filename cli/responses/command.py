@@ -75,7 +75,7 @@ def show(address: str, client: str, bootstrap: str, line: str, as_json: bool) ->
 def reset(  # noqa: PLR0913 - a command has many options
     address: str, *, client: str, author: str, note: str, bootstrap: str, line: str, as_json: bool
 ) -> None:
-    """Reset the bounce counters of ADDRESS for a client, and remove the suppressions they made."""
+    """Reset the bounce counters of ADDRESS for a client; remove the suppressions that they made."""
     kafka = find_kafka(bootstrap, line)
     recipient = require_address(address)
     require_client(kafka, client)
@@ -100,10 +100,10 @@ def reset(  # noqa: PLR0913 - a command has many options
 @common
 @answering
 def rebuild(bootstrap: str, line: str, as_json: bool) -> None:
-    """Drop the counters in Redis; they are counted again from Kafka, with the same result."""
+    """Drop the counters in Redis; the same bounces are counted again from Kafka."""
     del bootstrap
     open_stores(line).counters.drop()
-    state = "the counters are dropped and counted again"
+    state = "the counters are dropped, and the bounces are counted again"
     report({"state": state}, as_json, state)
 
 

@@ -88,7 +88,7 @@ def _reviewing(command: F) -> F:
 @common
 @answering
 def rewind(**options: Any) -> None:
-    """Exclude bounces of a provider in a window; recipients suppressed only by them get mail."""
+    """Exclude bounces of a provider in a window; undo suppressions that only these caused."""
     _review(ReviewVerdict.EXCLUDED, **options)
 
 

@@ -186,7 +186,9 @@ def _environment(service: str, pid: int | None) -> Environment:
     try:
         block = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError as error:
-        raise Unavailable(f"the settings of {service} (process {pid}): {error.strerror}") from None
+        raise Unavailable(
+            f"the settings of {service} (process {pid}) cannot be read: {error.strerror}"
+        ) from None
     pairs = (each.partition(b"=") for each in block.split(b"\0") if each)
     return {
         name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")

@@ -159,7 +159,7 @@ def remove(  # noqa: PLR0913
     is removed only with --force and --note.
     """
     if force and not note:
-        raise click.UsageError("--force needs --note: say why the complaint no longer holds")
+        raise click.UsageError("--force needs --note: say why the complaint no longer applies")
     kafka = find_kafka(bootstrap, line)
     named = {require_recipient(text).text for text in recipients}
     named |= {name for text in tuple(named) if "@" in text for name in names_of(text).values()}
@@ -182,7 +182,7 @@ def remove(  # noqa: PLR0913
 @common
 @answering
 def explain_(address: str, client: str, bootstrap: str, line: str, as_json: bool) -> None:
-    """Show for each client whether ADDRESS gets its mail, and the reason if not."""
+    """Show for each client whether ADDRESS gets the client's mail, and the reason if not."""
     kafka = find_kafka(bootstrap, line)
     recipient = require_address(address)
     names = set(names_of(recipient).values())
@@ -212,11 +212,11 @@ def explain_(address: str, client: str, bootstrap: str, line: str, as_json: bool
 @common
 @answering
 def rebuild(bootstrap: str, line: str, as_json: bool) -> None:
-    """Drop the suppressions in Redis; validate waits until they are restored from Kafka."""
+    """Drop the suppressions in Redis; validation waits until they are restored from Kafka."""
     del bootstrap
     open_stores(line).suppressions.drop()
     report(
-        {"state": "the view is dropped and read again"},
+        {"state": "the suppressions in Redis are dropped and restored from Kafka"},
         as_json,
     )
 

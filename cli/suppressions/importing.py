@@ -55,8 +55,8 @@ def import_(  # noqa: PLR0913
     the line is reported and the others are imported; then the exit code is 1. An import can be
     repeated.
 
-    From a file that `export` wrote, the active entries of the client are restored with their
-    reasons; removed entries and entries of other clients are omitted and counted.
+    If `export` wrote the file, the active entries of the client are restored with their reasons;
+    removed entries and entries of other clients are omitted and counted.
     """
     kafka = find_kafka(bootstrap, line)
     require_client(kafka, client)

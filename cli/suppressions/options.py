@@ -25,8 +25,8 @@ from shared.topics.suppressions import Suppression
 
 IN_FORCE: Final = "in force"
 LATER: Final = (
-    "recorded, and in force for all mail that validate judges from now on; no running validate has"
-    " confirmed it yet"
+    "recorded, and in force for all mail that is validated from now on; no running validate "
+    "process has confirmed it yet"
 )
 F = TypeVar("F", bound=Callable[..., Any])
 _COLUMNS: Final = ("client", "recipient", "reason", "state", "author", "note")

@@ -76,7 +76,7 @@ def main(domain: str, mail_id: str, how_long: str, as_json: bool, **rest: Any) -
     """Show SMTP dialogs as they happen.
 
     Credentials are hidden, and content is shown as its size. `>` marks a line that
-    deliver sends, `<` a reply of the server, `*` a remark of deliver.
+    the deliver service sends, `<` a reply of the server, `*` a remark of the deliver service.
     """
     now = now_ms()
     trace = Trace(
@@ -152,7 +152,7 @@ def _follow(reader: TraceReader, trace: Trace, output: _Output) -> None:
 
 def _domain(domain: str, mail_id: str) -> str:
     if bool(domain) == bool(mail_id):
-        raise click.UsageError("name the dialogs to show: either --domain or --mail-id")
+        raise click.UsageError("choose the dialogs to show: give either --domain or --mail-id")
     return require_domain(domain) if domain else ""
 
 

@@ -125,7 +125,7 @@ def next_steps(folder: str, bill: str) -> list[str]:
     steps = [
         (f"{folder}/logs/", "the log of each process"),
         (f"{folder}/sink.jsonl", "every answer of the sink"),
-        (f"./sluice down --forget --state {name}", "removes both (3 more demos also do)"),
+        (f"./sluice down --forget --state {name}", "removes both (so do 3 more demos)"),
         ("./sluice up", "runs the pipeline for your own publisher"),
         ("./sluice demo --stay", "runs this demo and leaves it running"),
     ]

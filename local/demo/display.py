@@ -36,7 +36,7 @@ MEANINGS: Final = {
 
 REASONS: Final = {
     "bounced": "the recipient's server refused it, at once or by a later report",
-    "refused": "the header is not valid, or names no mailing",
+    "refused": "its header or its mailing code is not valid",
     "suppressed": "the recipient is blocked, or over the limit",
     "complained": "delivered, but then reported as spam",
 }
@@ -203,8 +203,8 @@ def fates(result: Result) -> str:
     rest = f", {result.waiting} waiting" if result.waiting else ""
     duplicates = counted(result.sink.duplicates, "duplicate")
     return (
-        f"{result.published} published = {result.refused} refused + {result.suppressed} suppressed"
-        f" + {result.delivered} delivered + {result.bounced} bounced + {result.expired} expired"
-        f"{rest}. The sink accepted {result.sink.accepted}, of these {duplicates};"
-        f" {result.seconds:.0f} s."
+        f"{result.published} published = {result.refused} refused + {result.suppressed} "
+        f"suppressed + {result.delivered} delivered + {result.bounced} bounced + "
+        f"{result.expired} expired{rest}. The sink accepted {result.sink.accepted}, including "
+        f"{duplicates}. The demo took {result.seconds:.0f} s."
     )

@@ -179,7 +179,7 @@ def _usage(stack: Stack, month: str) -> list[dict[str, Any]]:
                 return rows
         elif time.monotonic() > give_up_at:
             raise PartNotStarted(
-                f"billing does not answer at {stack.endpoints.billing}: HTTP {status}"
+                f"the billing service does not answer at {stack.endpoints.billing}: HTTP {status}"
             )
         time.sleep(_LOOK_EVERY_S)
 

@@ -166,8 +166,8 @@ def _returns_differences(returns: Returns, arrived: int) -> Iterator[str]:
     forwarded = sum(returns.forwarded.values())
     if not forwarded == returns.wanted == arrived:
         yield (
-            f"messages to be forwarded: {returns.wanted}, forwarded by the events: {forwarded},"
-            f" received by the sink: {arrived}"
+            f"messages to be forwarded: {returns.wanted}, forwarded according to the events: "
+            f"{forwarded}, received by the sink: {arrived}"
         )
 
 

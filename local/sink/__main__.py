@@ -68,7 +68,8 @@ class Options(Struct, frozen=True):
     type=click.Choice(["demo", "accept"]),
     default="demo",
     show_default=True,
-    help="demo: answer by the recipient (local/sink/behaviour.py). accept: accept all mail.",
+    help="demo: the recipient's address determines the answer (local/sink/behaviour.py). accept: "
+    "all mail is accepted.",
 )
 @click.option(
     "--idle-timeout",

@@ -52,9 +52,9 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     serve_without_keys: Annotated[
         bool,
         Meta(
-            description="Answer the usage API also without an access key (`billing keys create`):"
-            " everybody who reaches the API then reads everything. `up` and `demo` set this, on"
-            " loopback."
+            description="Answer the usage API also without an access key (`billing keys create`): "
+            "everybody who reaches the API can then read everything. `up` and `demo` set "
+            "this, on loopback."
         ),
     ] = False
     requests_per_minute: Annotated[
@@ -62,8 +62,8 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="Most requests of one access key to one process in a minute; 0 for no"
-            " limit.",
+            description="Maximum number of requests of one access key to one process in a minute;"
+            " 0 for no limit.",
         ),
     ] = 600
     group: Annotated[
@@ -89,12 +89,12 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             extra={"expected": "an IANA zone, such as Europe/Berlin", "check": _zone_fault},
             description="Time zone in which days and months begin and end, such as"
-            " `Europe/Berlin`. The first close fixes it. Before that, drop the counts if you"
-            " change it (`billing rebuild`).",
+            " `Europe/Berlin`. The first close of a month fixes the zone. If you change the zone"
+            " before that, drop the counts (`billing rebuild`).",
         ),
     ] = "UTC"
     poll_records: Annotated[
-        int, Meta(ge=1, le=100_000, description="Most records counted at a time.")
+        int, Meta(ge=1, le=100_000, description="Maximum number of records counted at a time.")
     ] = 10_000
     store: Annotated[
         Literal["redis", "postgresql"], Meta(description="Where the live counts are kept.")
@@ -106,15 +106,16 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
                 "expected": "postgresql://USER@HOST[:PORT]/DATABASE",
                 "check": _postgresql_fault,
             },
-            description='The database, with `store = "postgresql"`. Tables are created when they'
-            " are missing; `cells_key` names this installation in them.",
+            description='The database, with `store = "postgresql"`. Missing tables are created;'
+            " in the tables, `cells_key` identifies this installation.",
         ),
     ] = ""
     postgresql_password_file: Annotated[
         str,
         Meta(
             extra=PATH,
-            description="File with the password of the database. Empty: as libpq finds it.",
+            description="File with the password of the database. Empty: libpq looks for the"
+            " password.",
         ),
     ] = ""
     signing_key_file: Annotated[
@@ -126,7 +127,11 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     close_automatically: Annotated[
-        bool, Meta(description="Close each month after the grace; otherwise only `billing close`.")
+        bool,
+        Meta(
+            description="Whether each month is closed after the grace period. If not, only"
+            " `billing close` closes months."
+        ),
     ] = True
     close_grace_h: Annotated[
         float,
@@ -137,8 +142,8 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=86_400,
-            description="Seconds between two checkpoints of the counts on `billing.statements`,"
-            " from which an emptied store is restored.",
+            description="Seconds between two checkpoints of the counts on `billing.statements`. An "
+            "emptied store is restored from these checkpoints.",
         ),
     ] = 600.0
     quota_s: Annotated[
@@ -146,7 +151,8 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0.1,
             le=3_600,
-            description="Seconds between two counts of the use of the clients' monthly quotas.",
+            description="Interval in seconds at which the use of the clients' monthly quotas is"
+            " counted.",
         ),
     ] = 5.0
 

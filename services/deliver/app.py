@@ -74,16 +74,16 @@ LANES: Final = ("default",)
 CONNECTIONS: Final = Metric("sluice_deliver_connections", "Open SMTP connections.")
 SLOW_SITES: Final = Metric(
     "sluice_deliver_slow_sites",
-    "Sites for which a message that comes now would wait for 10 s or longer. Together they may"
-    " have half of the messages in flight; further messages are deferred without an attempt.",
+    "Sites for which a new message would wait for 10 s or longer. Together, these sites may "
+    "have half of the messages in flight; further messages are deferred without an attempt.",
 )
 TO_THE_INTERNET: Final = (
     "deliver.routes has no route for `*`: messages go to the mail servers of their recipients on"
     " the internet; set deliver.reach_internet = true to confirm this"
 )
 NO_RETURN_PATH: Final = (
-    "return_path.keys_file is not set: messages go out with their From address as envelope sender,"
-    " so bounces do not name the message that they are about"
+    "return_path.keys_file is not set: messages go out with their From address as envelope "
+    "sender, so bounces do not show which message they refer to"
 )
 _LOCAL_DOMAINS: Final = ("localhost", "localdomain", "local", "internal")
 # The drain ends this number of seconds before the process must end. The remaining time is for

@@ -34,7 +34,7 @@ class PreparingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     dkim_body: Annotated[
         Literal["relaxed", "simple"],
         Meta(
-            description="How DKIM signatures see the body: `relaxed` ignores changes of white"
+            description="How DKIM signatures treat the body: `relaxed` ignores changes of white"
             " space within lines and at their ends; `simple` ignores only empty lines at the end.",
         ),
     ] = "relaxed"
@@ -78,16 +78,17 @@ class PreparingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern=r"^([A-Za-z0-9]{5,15})?\Z",
             extra={"expected": "5 to 15 letters and digits, or nothing"},
-            description="Last part of the Feedback-ID that marketing mail without one gets"
-            " (`<mailing ID>:<client>:marketing:<this>`). Empty: none is added.",
+            description="Last part of the Feedback-ID that marketing mail without a Feedback-ID"
+            " gets (`<mailing ID>:<client>:marketing:<this>`). Empty: none is added.",
         ),
     ] = ""
     recipient_token: Annotated[
         bool,
         Meta(
-            description="Add `X-Sluice-Recipient-Token` to mail that gets no List-Unsubscribe: the"
-            " recipient, readable (base64url) and signed. With it a complaint counts even if the"
-            " mailbox provider has hidden the recipient. Needs `return_path.keys_file`.",
+            description="Add `X-Sluice-Recipient-Token` to mail that gets no List-Unsubscribe. The "
+            "header contains the recipient, readable (base64url) and signed, so that a "
+            "complaint is counted even if the mailbox provider has hidden the recipient. "
+            "Needs `return_path.keys_file`.",
         ),
     ] = True
     eight_bit: Annotated[

@@ -26,8 +26,9 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         str,
         Meta(
             extra={"expected": "a host name", "check": own_name_fault},
-            description="Name sent in EHLO; the address that mail is sent from should have the same"
-            " name in its PTR record. Empty: the host's full name; deliver warns if it has none.",
+            description="Name sent in EHLO; the address that mail is sent from should have the"
+            " same name in its PTR record. Empty: the host's full name; the deliver service warns"
+            " if the host has none.",
         ),
     ] = ""
     sources: Annotated[
@@ -57,10 +58,10 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
     require_sources: Annotated[
         bool,
         Meta(
-            description="Whether deliver refuses to start if a check of `sluice sources check`"
-            " finds an error: an address that this host does not have, no PTR record, a PTR record"
-            " that does not lead back to the address, or a different EHLO name. Otherwise deliver"
-            " warns."
+            description="Whether the deliver service refuses to start if a check of `sluice"
+            " sources check` finds an error: an address that this host does not have, no PTR"
+            " record, a PTR record that does not resolve to the address, or a different EHLO name."
+            " Otherwise the service warns."
         ),
     ] = False
     routes: Annotated[
@@ -81,8 +82,9 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
     reach_internet: Annotated[
         bool,
         Meta(
-            description="Confirms that messages without a route go to the mail servers of their"
-            " recipients' domains. Without this setting deliver warns at its start."
+            description="Confirms that messages without a route go to the mail servers of their "
+            "recipients' domains. Without this setting, the deliver service warns at its "
+            "start."
         ),
     ] = False
     allow_private_addresses: Annotated[
@@ -114,8 +116,8 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         Meta(
             description="Whether servers are checked by their TLSA records (DANE, RFC 7672). Turn"
             " it on only if the system's resolver validates DNSSEC, and runs on this host or is"
-            " reached over a path that you trust: deliver trusts its AD bit. Does not concern"
-            " `deliver.routes`."
+            " reached over a path that you trust: the deliver service trusts its AD bit. Does not"
+            " concern `deliver.routes`."
         ),
     ] = False
     mta_sts: Annotated[
@@ -130,15 +132,17 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         str,
         Meta(
             extra=PATH,
-            description="PEM file of CAs that are trusted besides the system's, for `verified` and"
-            " MTA-STS.",
+            description="PEM file of CAs that are trusted in addition to the CAs of the system,"
+            " for `verified` and MTA-STS.",
         ),
     ] = ""
     max_connections: Annotated[
-        int, Meta(ge=1, le=1_000, description="Most connections to one site at a time.")
+        int,
+        Meta(ge=1, le=1_000, description="Maximum number of connections to one site at a time."),
     ] = 20
     max_messages_per_connection: Annotated[
-        int, Meta(ge=1, le=100_000, description="Most messages sent over one connection.")
+        int,
+        Meta(ge=1, le=100_000, description="Maximum number of messages sent over one connection."),
     ] = 100
     idle_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="How long an unused connection is kept open.")
@@ -178,8 +182,8 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         Meta(
             ge=1,
             le=1_000,
-            description="Number of deliver processes, used until it is known from Redis: until then"
-            " each process keeps to its share of every limit.",
+            description="Number of deliver processes that share the limits, used until Redis"
+            " provides this number. Until then, each process keeps to its share of every limit.",
         ),
     ] = 1
     max_in_flight: Annotated[
@@ -187,12 +191,17 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         Meta(
             ge=1,
             le=20_000,
-            description="Most messages in progress at a time; a crash may send these twice.",
+            description="Maximum number of messages in progress at a time. After a crash, these "
+            "messages may be sent twice.",
         ),
     ] = 2_000
     max_in_flight_bytes: Annotated[
         int,
-        Meta(ge=1_000_000, le=1_000_000_000, description="Most bytes of messages in progress."),
+        Meta(
+            ge=1_000_000,
+            le=1_000_000_000,
+            description="Maximum number of bytes of messages in progress.",
+        ),
     ] = 64 * 1024 * 1024
     commit_interval_s: Annotated[
         float, Meta(gt=0, le=10, description="How long an outcome waits for its transaction.")
@@ -202,9 +211,9 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         Meta(
             gt=0,
             le=1,
-            description="Factor on the delays between attempts, and on those of mail that waits for"
-            " its turn under a limit. A value below 1 is for tests and demos only: turns then come"
-            " before the limit has room, and mail is written again and again.",
+            description="Factor for the delays between attempts, and for the delays of mail that"
+            " waits for its turn under a limit. A value below 1 is for tests and demos only: mail"
+            " then gets its turn before the limit has room for it, and is written again and again.",
         ),
     ] = 1.0
     in_doubt_delay_s: Annotated[

@@ -29,7 +29,8 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Network, ...],
         Meta(
             max_length=64,
-            description="Load balancers before the bounce door, in the form of `smtp_proxies`.",
+            description="Load balancers in front of the bounce door, in the form of"
+            " `smtp_proxies`.",
         ),
     ] = ()
     bounce_host_name: Annotated[
@@ -66,14 +67,17 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=65_536, le=MOST_MESSAGE_BYTES, description="Largest returned message."),
     ] = 5_242_880
     bounce_max_connections: Annotated[
-        int, Meta(ge=1, le=100_000, description="Most open connections of the bounce door.")
+        int,
+        Meta(
+            ge=1, le=100_000, description="Maximum number of open connections of the bounce door."
+        ),
     ] = 1_000
     bounce_max_connections_per_address: Annotated[
         int,
         Meta(
             ge=1,
             le=100_000,
-            description="Most open connections from one address (an IPv6 /64).",
+            description="Maximum number of open connections from one address (an IPv6 /64).",
         ),
     ] = 50
     bounce_new_connections_per_minute: Annotated[
@@ -81,8 +85,8 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="Most new connections per minute from one address (an IPv6 /64); 0: no"
-            " limit.",
+            description="Maximum number of new connections per minute from one address (an IPv6"
+            " /64); 0: no limit.",
         ),
     ] = 600
     bounce_errors_per_address_per_minute: Annotated[
@@ -91,8 +95,8 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
             ge=0,
             le=1_000_000,
             description="Refused commands and recipients per minute from one address (an IPv6"
-            " /64); after these the reply to further ones and to new connections is 421; 0: no"
-            " limit. The limit within one session is 20 in all.",
+            " /64); after this many, the reply to further ones and to new connections is 421. 0:"
+            " no limit. The limit within one session is 20 in all.",
         ),
     ] = 600
     bounce_messages_per_minute_per_address: Annotated[
@@ -100,7 +104,8 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000_000,
-            description="Most messages per minute from one address (an IPv6 /64); 0: no limit.",
+            description="Maximum number of messages per minute from one address (an IPv6 /64); 0:"
+            " no limit.",
         ),
     ] = 6_000
     bounce_messages_per_minute_per_client: Annotated[
@@ -108,8 +113,8 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000_000,
-            description="Most recipients per minute at the sending domain of one client; 0: no"
-            " limit.",
+            description="Maximum number of recipients per minute at the sending domain of one"
+            " client; 0: no limit.",
         ),
     ] = 0
     bounce_max_held_bytes: Annotated[
@@ -117,8 +122,8 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=4 * INTAKE_MAX_RECORD_BYTES,
             le=1_099_511_627_776,
-            description="Most bytes of returned messages being received or stored, counted once"
-            " per recipient; above this limit, or above a quarter of it from one address or half"
-            " of it for one client, the reply to DATA is 451.",
+            description="Maximum number of bytes of returned messages being received or stored,"
+            " counted once per recipient; above this limit, or above a quarter of it from one"
+            " address or half of it for one client, the reply to DATA is 451.",
         ),
     ] = 256 * 1024 * 1024

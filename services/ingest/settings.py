@@ -36,7 +36,7 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         ),
     ] = True
     max_records: Annotated[
-        int, Meta(ge=1, le=10_000, description="Most submissions per transaction.")
+        int, Meta(ge=1, le=10_000, description="Maximum number of submissions per transaction.")
     ] = 1_000
     smtp_listen: Annotated[
         tuple[ListenAddress, ...],
@@ -100,14 +100,15 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         ),
     ] = 1_000
     smtp_max_connections: Annotated[
-        int, Meta(ge=1, le=100_000, description="Most open connections of the front door.")
+        int,
+        Meta(ge=1, le=100_000, description="Maximum number of open connections of the front door."),
     ] = 4_000
     smtp_max_connections_per_address: Annotated[
         int,
         Meta(
             ge=1,
             le=100_000,
-            description="Most open connections from one address (an IPv6 /64).",
+            description="Maximum number of open connections from one address (an IPv6 /64).",
         ),
     ] = 1_000
     smtp_before_login_percent: Annotated[
@@ -124,7 +125,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=1,
             le=100_000,
-            description="Most connections that have not logged in, from one address (an IPv6 /64).",
+            description="Maximum number of connections that have not logged in, from one address"
+            " (an IPv6 /64).",
         ),
     ] = 250
     smtp_max_connections_per_client: Annotated[
@@ -132,8 +134,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=1,
             le=100_000,
-            description="Most open connections logged in as one client, unless its"
-            " `max_connections` says otherwise.",
+            description="Maximum number of open connections logged in as one client, unless its "
+            "`max_connections` says otherwise.",
         ),
     ] = 200
     smtp_new_connections_per_minute: Annotated[
@@ -141,8 +143,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=0,
             le=1_000_000,
-            description="Most new connections per minute from one address (an IPv6 /64); 0: no"
-            " limit.",
+            description="Maximum number of new connections per minute from one address (an IPv6"
+            " /64); 0: no limit.",
         ),
     ] = 3_000
     smtp_max_held_bytes: Annotated[
@@ -150,8 +152,9 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=8_388_608,
             le=1_099_511_627_776,
-            description="Most bytes of messages being received or stored; above this limit, or"
-            " for one client above half of it or twice the free rest, the reply to DATA is 451.",
+            description="Maximum number of bytes of messages being received or stored; above this "
+            "limit, or for one client above half of it or twice the bytes that are still "
+            "free, the reply to DATA is 451.",
         ),
     ] = 256 * 1024 * 1024
     smtp_messages_per_minute: Annotated[
@@ -159,8 +162,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=0,
             le=1_000_000_000,
-            description="Most messages per minute from one client, unless its"
-            " `max_messages_per_minute` says otherwise; 0: no limit.",
+            description="Maximum number of messages per minute from one client, unless its "
+            "`max_messages_per_minute` says otherwise; 0: no limit.",
         ),
     ] = 0
     smtp_max_failed_logins: Annotated[
@@ -168,8 +171,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=1,
             le=1_000,
-            description="Failed logins per minute from one address under one name; after these the"
-            " reply is 421.",
+            description="Failed logins per minute from one address under one name; after this"
+            " many, the reply is 421.",
         ),
     ] = 10
     smtp_max_failed_logins_per_address: Annotated[
@@ -185,9 +188,9 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=0,
             le=1_000_000,
-            description="Refused commands per minute from one address (an IPv6 /64); after these"
-            " the reply to further ones and to new connections is 421; 0: no limit. The limit"
-            " within one session is 20 in all.",
+            description="Refused commands per minute from one address (an IPv6 /64); after this"
+            " many, the reply to further ones and to new connections is 421. 0: no limit. The"
+            " limit within one session is 20 in all.",
         ),
     ] = 3_000
     smtp_errors_per_client_per_minute: Annotated[
@@ -205,8 +208,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
             gt=0,
             le=600,
             description="How long a whole command may take to arrive (RFC 5321: 300), after"
-            " login; at the bounce door for every command. This limit and the next four apply to"
-            " both doors.",
+            " login; at the bounce door for every command. This limit and the next four settings"
+            " apply to both doors.",
         ),
     ] = 300.0
     smtp_login_timeout_s: Annotated[
@@ -218,7 +221,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             gt=0,
             le=300,
-            description="How long a TLS handshake may take, and a proxy's header before it.",
+            description="Time limit for a TLS handshake, and for the header of a proxy before the"
+            " handshake.",
         ),
     ] = 30.0
     smtp_data_timeout_s: Annotated[

@@ -43,15 +43,20 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 307_200
     max_records: Annotated[
         int,
-        Meta(ge=1, le=1_000, description="Most packs (of up to 64 messages) per transaction."),
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Maximum number of packs (of up to 64 messages) per transaction.",
+        ),
     ] = 24
     duplicate_window_h: Annotated[
         int,
         Meta(
             ge=0,
             le=840,
-            description="For how many hours a duplicate of a submission is recognised, so that it"
-            " is sent only once. 0: duplicates are not detected and each is sent.",
+            description="Number of hours for which a duplicate of a submission is recognised, so"
+            " that the message is sent only once. 0: duplicates are not detected, and each of them"
+            " is sent.",
         ),
     ] = 48
     submissions_per_day: Annotated[
@@ -66,9 +71,9 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     counts_bounces: Annotated[
         bool,
         Meta(
-            description="Whether `validate serve` also reads returned mail and counts bounces. One"
-            " process of all counts, the others stand by. If off, `validate responses` must run as"
-            " a separate process."
+            description="Whether `validate serve` also reads returned mail and counts bounces."
+            " Only one of all processes counts; the others stand by. If off, `validate responses`"
+            " must run as a separate process."
         ),
     ] = True
     forwards_per_window: Annotated[
@@ -76,22 +81,25 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="Most returned messages that go to a client's forwarding address one by one"
-            " within a window. A digest lists the others when the window has ended.",
+            description="Maximum number of returned messages that go to a client's forwarding"
+            " address one by one within a window. A digest lists the others when the window has"
+            " ended.",
         ),
     ] = 1_000
     forward_window_s: Annotated[
         int,
-        Meta(ge=1, le=86_400, description="Seconds of the window of `forwards_per_window`."),
+        Meta(
+            ge=1, le=86_400, description="Length in seconds of the window of `forwards_per_window`."
+        ),
     ] = 3_600
     incident_bounces: Annotated[
         int,
         Meta(
             ge=0,
             le=10_000_000,
-            description="Hard bounces with one status at one provider, within a window, from which"
-            " an incident opens. Then these bounces are held until an operator has"
-            " reviewed them. 0: never. A change counts all bounces again.",
+            description="Number of hard bounces with the same status at one provider, within a"
+            " window, at which an incident opens. These bounces are then held until an operator"
+            " has reviewed them. 0: never. After a change, all bounces are counted again.",
         ),
     ] = 500
     incident_percent: Annotated[
@@ -99,19 +107,21 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=99,
-            description="An incident opens only if they are also more than this percentage of the"
-            " provider's outcomes.",
+            description="An incident opens only if these hard bounces are also more than this "
+            "percentage of the provider's outcomes.",
         ),
     ] = 50
     incident_window_s: Annotated[
         int,
-        Meta(ge=10, le=86_400, description="Seconds of the window of `incident_bounces`."),
+        Meta(
+            ge=10, le=86_400, description="Length in seconds of the window of `incident_bounces`."
+        ),
     ] = 600
     lanes: Annotated[
         dict[_Lane, tuple[Domain, ...]],
         Meta(
-            description="Recipient domains by lane; all others use the lane `default`. The value"
-            " replaces the shipped lanes: repeat those that should stay (lanes.md)."
+            description="Recipient domains by lane; all others use the lane `default`. The value "
+            "replaces the shipped lanes: repeat the lanes that should stay (lanes.md)."
         ),
     ] = msgspec.field(default_factory=DEFAULT_LANES.copy)
 
@@ -145,8 +155,8 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="Most requests of one access key to one process in a minute; 0 for no"
-            " limit.",
+            description="Maximum number of requests of one access key to one process in a minute;"
+            " 0 for no limit.",
         ),
     ] = 600
     lookup_timeout_s: Annotated[

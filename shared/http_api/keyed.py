@@ -207,7 +207,9 @@ def require_scope(
         return
     if isinstance(request.app, KeyedApi):
         request.app.deny(Denial(Reason.SCOPE, request.auth.key), request)
-    raise PermissionDeniedException(detail=f"the access key reaches {scope.described()} only")
+    raise PermissionDeniedException(
+        detail=f"the access key gives access to {scope.described()} only"
+    )
 
 
 def peer_of(scope: Any) -> str:

@@ -115,7 +115,7 @@ def judge_spf(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
         found = "no SPF record" if answer.exists else _missing("SPF", answer)
         return [Finding("spf", Judgement.FAULT, found, wanted, publish)]
     if len(records) > 1:
-        found = f"{len(records)} SPF records, which count as none: {'; '.join(records)}"
+        found = f"{len(records)} SPF records, which are treated as none: {'; '.join(records)}"
         return [Finding("spf", Judgement.FAULT, found, wanted, publish + "  (and no other)")]
     walked = check_host(ask, domain, _NOBODY)
     if walked.result in (Result.PERMERROR, Result.TEMPERROR):
@@ -195,7 +195,7 @@ def judge_dmarc(ask: LookUp, domain: str) -> Finding:
             return Finding("dmarc", Judgement.AWAY, answer.reason, wanted)
         records = [row for row in answer.rows if row.replace(" ", "").split(";")[0] == _DMARC]
         if len(records) > 1:
-            found = f"{len(records)} DMARC records at _dmarc.{owner}, which count as none"
+            found = f"{len(records)} DMARC records at _dmarc.{owner}, which are treated as none"
             fixed = record(f"_dmarc.{owner}", "TXT", _quoted(records[0]))
             return Finding("dmarc", Judgement.FAULT, found, wanted, fixed + "  (and no other)")
         if records:

@@ -163,7 +163,9 @@ def decode_client(name: str, value: bytes) -> Client:
     """Decode the record with this key on mail.clients. Raises msgspec.DecodeError."""
     client = _decoder.decode(value)
     if key_of(client) != name:
-        raise msgspec.DecodeError(f"the record of {name!r} names {key_of(client)!r}")
+        raise msgspec.DecodeError(
+            f"the record with the key {name!r} contains the client {key_of(client)!r}"
+        )
     return client
 
 

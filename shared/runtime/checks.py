@@ -61,7 +61,11 @@ class Progress:
         if turns != self._seen or not turns or was_unasked or self._excuse():
             self._seen, self._since = turns, now
         stood_s = now - self._since
-        return f"no turn of {self._loop} for {stood_s:.0f} s" if stood_s > self._limit_s else ""
+        return (
+            (f"{self._loop} has made no turn for {stood_s:.0f} s")
+            if stood_s > self._limit_s
+            else ""
+        )
 
 
 class Timers(Protocol):

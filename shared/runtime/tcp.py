@@ -20,7 +20,8 @@ _UNTRUSTED: Final = (7, 18, 19, 20, 21)
 # Maps OpenSSL's reason to the meaning of a TLS alert from the other side (RFC 8446, 6.2).
 _ALERTS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refuses the TLS handshake (a client certificate missing?)",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refuses the TLS handshake (is a client certificate"
+    " missing?)",
     "SSLV3_ALERT_BAD_CERTIFICATE": "it refuses the client certificate",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it refuses the client certificate",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it says that the client certificate has expired",

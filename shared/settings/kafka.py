@@ -130,9 +130,9 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
     static_membership: Annotated[
         bool,
         Meta(
-            description="Whether a process restarted with its old `runtime.instance` takes over its"
-            " partitions at once (KIP-345). For StatefulSets and supervisors that keep the name;"
-            " not if every restart creates a new name."
+            description="Whether a process restarted with its old `runtime.instance` takes over"
+            " its partitions at once (KIP-345). Use it for StatefulSets and supervisors that keep"
+            " the name, but not if every restart creates a new name."
         ),
     ] = False
     replication: Annotated[
@@ -143,8 +143,8 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=9,
-            description="How many copies must have a record before it is acknowledged."
-            " 0: 2 of three or more copies, else 1.",
+            description="How many copies must have a record before it is acknowledged. 0: 2 if"
+            " there are three or more copies, else 1.",
         ),
     ] = 0
     allow_low_replication: Annotated[
@@ -165,7 +165,7 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="Topic configs that replace the planned ones: topic name, in which `*`"
             " matches any text, to config and value, such as"
-            ' `{"mail.intake.*": {"retention.ms": "2592000000"}}`. `./sluice topics plan` shows'
+            ' `{"mail.intake.*": {"retention.ms": "2592000000"}}`. `sluice topics plan` shows'
             " the differences, `topics apply` alters them."
         ),
     ] = {}

@@ -85,7 +85,8 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern=r"^\{[^{}]+\}[^{}]*\Z",
             description="Beginning of the Redis keys of the limits and suspensions that all"
-            " processes of deliver share, with a {hash tag}; different for two installations.",
+            " processes of the deliver service share, with a {hash tag}; different for two"
+            " installations.",
             extra={"secret": False},
         ),
     ] = "{sluice:limits}"
@@ -93,7 +94,7 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^\{[^{}]+\}[^{}]*\Z",
-            description="Redis key of the suppressed recipients, as `submissions_key`.",
+            description="Redis key of the suppressed recipients, in the form of `submissions_key`.",
             extra={"secret": False},
         ),
     ] = "{sluice:suppressions}"
@@ -101,7 +102,7 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^\{[^{}]+\}[^{}]*\Z",
-            description="Redis key of the bounce counters, as `submissions_key`.",
+            description="Redis key of the bounce counters, in the form of `submissions_key`.",
             extra={"secret": False},
         ),
     ] = "{sluice:responses}"

@@ -46,9 +46,9 @@ _BOTH: Final = (
     ),
     Metric(
         "sluice_stream_lost_memberships",
-        "Times the process lost its membership of the consumer group, for example after a pause of"
-        " more than 10 s. Messages that deliver had in flight may have been sent twice, if another"
-        " process got the partition.",
+        "Times the process lost its membership of the consumer group, for example after a pause "
+        "of more than 10 s. Messages that the deliver service had in flight may have been sent "
+        "twice, if another process got the partition.",
     ),
 )
 RELAY_METRICS: Final = (
@@ -56,8 +56,9 @@ RELAY_METRICS: Final = (
     Metric("sluice_stream_outputs", "Records written."),
     Metric(
         "sluice_stream_unreadable",
-        "Records that could not be read and were written to mail.refused. In ingest the fault is a"
-        " client's; in validate another program writes to an internal topic.",
+        "Records that could not be read and were written to mail.refused. In the ingest "
+        "service, a client caused the fault. In the validate service, another program writes to "
+        "an internal topic.",
     ),
     *_BOTH,
 )

@@ -126,7 +126,8 @@ def align(
         _log(report, results.get(report.topic, ""))
         if report.is_short(wanted.replication):
             log.warning(
-                "topic %s has %d copies, but kafka.replication is %d (`./sluice topics plan`)",
+                "topic %s has %d copies, but kafka.replication is %d (`sluice topics plan` "
+                "shows the difference)",
                 report.topic,
                 report.replication,
                 wanted.replication,
@@ -148,7 +149,7 @@ def _log(report: TopicReport, refused: str) -> None:
         log.info("topic %s: the configs were altered: %s", report.topic, shown(altered))
     if kept:
         log.warning(
-            "topic %s keeps records longer than planned: %s (`./sluice topics apply` alters it)",
+            "topic %s keeps records longer than planned: %s (`sluice topics apply` alters it)",
             report.topic,
             shown(kept),
         )

@@ -112,9 +112,9 @@ def in_time(stage: Stage, play: Callable[[str], bool], name: str) -> None:
     for number in range(10):
         if play(f"{name}-{number}"):
             return
-        assert "Redis is unavailable: only validate finds duplicates" in log.read_text(), (
-            "Redis has answered"
-        )
+        assert (
+            "Redis is unavailable: only the validate service finds duplicates" in log.read_text()
+        ), "Redis has answered"
     raise AssertionError(f"{name}: not once in time")
 
 

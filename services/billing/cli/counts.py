@@ -50,7 +50,8 @@ _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "s
     "wait_s",
     type=click.FloatRange(0, MAX_WAIT_S),
     default=0.0,
-    help="Wait up to this many seconds until all committed events are counted; exit code 1 if not.",
+    help="Wait up to this many seconds until all committed events are counted; exit code 1 if "
+    "some are not counted then.",
 )
 @click.option("--csv", "as_table", is_flag=True, help="Print CSV instead of a table.")
 @live_option
@@ -283,7 +284,10 @@ def adopt_log(as_json: bool, line: str) -> None:
     if as_json:
         print_json({"adopted": adopted, "before": before, "log": found.log})
     elif adopted:
-        say(f"the counts of the log {before} are kept; {found.log} is counted on top of them")
+        say(
+            f"the counts of the log {before} are kept; the events of the log {found.log} are "
+            "added to them"
+        )
     else:
         reason = "the counts belong to this log" if before else "there are no counts"
         say(f"nothing to adopt: {reason}")

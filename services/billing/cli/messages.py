@@ -60,7 +60,7 @@ class _Number(Struct, frozen=True):
     type=click.Choice(KINDS),
     metavar="KIND",
     default="billed",
-    help=f"The count to list: {', '.join(KINDS)}.  [default: billed]",
+    help=f"The counter whose mails are listed: {', '.join(KINDS)}.  [default: billed]",
 )
 @click.option("--day", default="", help="Only this day (YYYY-MM-DD).  [default: the whole month]")
 @click.option("--client", default=None, help="Only mail of this client.")
@@ -103,8 +103,8 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
     For a closed month, the count is that of its statement. The exit code is 1
     if the number of mails differs from the count. Then events of the month were deleted from Kafka
     (use --archive), or had a date in the future when they were stored (use --all). Earlier versions
-    of validate only counted received mail; such mail has no ids, and the command says how many
-    there are.
+    of the validate service only counted received mail and stored no ids; the command shows the
+    number of such mails.
     """
     wanted = _listable(Wanted(month, kind, day, client, mailing, sub_client, detail))
     unnamed = Unnamed()

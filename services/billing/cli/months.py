@@ -194,8 +194,8 @@ def show(path: str, as_json: bool) -> None:
     key = keys.load(path or connect_to("").settings.signing_key_file)
     if key is None:
         raise UsageError(
-            "billing.signing_key_file: nothing was found, a path is expected; `sluice billing"
-            " signing-key create PATH` makes a key, and the setting names it"
+            "billing.signing_key_file: nothing was found, a path is expected; make a key with "
+            "`sluice billing signing-key create PATH` and set this setting to PATH"
         )
     _show(keys.public_pem(key), encode_public(key.public_key()), as_json)
 

@@ -59,7 +59,7 @@ class Archived(Struct, frozen=True):
     "--archive",
     "folder",
     type=click.Path(path_type=Path),
-    help="Verify the statement by this archive alone, without Kafka.",
+    help="Verify the statement with this archive alone, without Kafka.",
 )
 @click.option(
     "--public-key",
@@ -73,9 +73,10 @@ class Archived(Struct, frozen=True):
 def verify_statement(
     month: str, folder: Path | None, public: str, as_json: bool, line: str
 ) -> None:
-    """Verify a statement: hash, signature, and every count by the events; exit code 1 if wrong.
+    """Verify the hash, signature and counts of a statement; exit code 1 if one of them is wrong.
 
-    Without --public-key, the key of billing.signing_key_file must have signed it, if there is one.
+    The counts are compared with the events. Without --public-key, the key of
+    billing.signing_key_file must have signed the statement, if this setting has a value.
     """
     require_month(month)
     parts = connect_to(line) if folder is None or not public else None

@@ -209,7 +209,9 @@ def require_listable(wanted: Wanted) -> None:
     """Raise QueryFault if no counter has these values, or if the mails of the counter cannot be
     listed."""
     if not is_month(wanted.month):
-        raise QueryFault(f"month: {wanted.month!r} is not a month; give YYYY-MM, such as 2026-07")
+        raise QueryFault(
+            f"month: {wanted.month!r} is not a month; give YYYY-MM, for example 2026-07"
+        )
     if wanted.kind not in KINDS:
         raise QueryFault(f"kind: {wanted.kind!r} was found, one of {', '.join(KINDS)} is expected")
     if wanted.detail and wanted.kind not in DETAILED:

@@ -99,8 +99,8 @@ def damage_of(path: str | Path) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DamagedFile(
-            f"{path}: the file is damaged ({reason}); put a copy of it in its place, or remove it:"
-            " `billing archive` then reads its events again, if Kafka still has them"
+            f"{path}: the file is damaged ({reason}); replace the file by a copy, or remove it: "
+            "`billing archive` then reads its events again, if Kafka still has them"
         ) from error
 
 

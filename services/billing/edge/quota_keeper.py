@@ -171,7 +171,9 @@ class QuotaKeeper(RunsThread):
 
     def _failed(self, reason: str) -> None:
         if reason != self.fault:
-            log.warning("quotas cannot be counted; it is tried again", extra={"reason": reason})
+            log.warning(
+                "the use of quotas cannot be counted; trying again", extra={"reason": reason}
+            )
         self.fault = reason
 
     def _ended(self) -> None:

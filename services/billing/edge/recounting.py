@@ -67,7 +67,8 @@ class JoinedLog:
         """Raises UsageError if the archive and Kafka have different topics."""
         if archive.id() not in ("", log.id()):
             raise UsageError(
-                f"the archive has events of the topic {archive.id()}, Kafka of {log.id()}"
+                f"the archive has events of the topic {archive.id()}, but Kafka has events of "
+                f"{log.id()}"
             )
         self._archive = archive
         self._log = log
@@ -261,8 +262,8 @@ def unreadable_line(number: int, places: Sequence[str]) -> str:
         return ""
     more = ", ..." if number > len(places) else ""
     return (
-        f"{counted_text(number, 'record')} could not be read and counted nothing"
-        f" (partition:offset {', '.join(places)}{more})"
+        f"{counted_text(number, 'record')} could not be read and are not counted "
+        f"(partition:offset {', '.join(places)}{more})"
     )
 
 

@@ -143,8 +143,8 @@ def _why_not_closed(month: str, chain: Chain) -> str:
     if month not in chain.void_months:
         return f"{month} is not closed: there is no statement of it"
     return (
-        f"{month}: its statement exists, but does not count: {chain.void_months[month]}; the last"
-        f" statement that counts is that of {chain.last or 'no month'}"
+        f"{month}: its statement exists, but is not valid: {chain.void_months[month]}; the last "
+        f"valid statement is that of {chain.last or 'no month'}"
     )
 
 

@@ -144,20 +144,20 @@ CLIENT: Final = (
     Field(
         "block_list",
         _PATTERN,
-        "Recipients that get no mail from it; * matches any text, ? one character, and after a"
-        rf" backslash (\*, \?) each is itself. At most {MAX_FREE_PATTERNS} have wildcards other"
-        " than a * for the whole local part.",
+        "Recipients that get no mail from it; * matches any text, ? one character; a backslash"
+        r" before them (\*, \?) makes them literal."
+        f" At most {MAX_FREE_PATTERNS} have wildcards other than a * for the whole local part.",
         most=MAX_PATTERNS,
     ),
     Field(
         "hard_limit",
         _whole_number(1, MAX_LIMIT),
-        "Hard bounces after which a recipient gets no more mail.",
+        "Number of hard bounces after which a recipient gets no more mail.",
     ),
     Field(
         "soft_limit",
         _whole_number(1, MAX_LIMIT),
-        "Soft bounces in a row after which a recipient gets no more mail.",
+        "Number of soft bounces in a row after which a recipient gets no more mail.",
     ),
     Field(
         "max_age_s",

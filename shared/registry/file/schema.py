@@ -41,7 +41,7 @@ def document() -> Tree:
     return {
         "$schema": DRAFT,
         "title": "Sluice: clients.yaml",
-        "description": "Who may submit mail. Read by `sluice clients apply`.",
+        "description": "The clients that may submit mail. `sluice clients apply` reads this file.",
         "type": "object",
         "additionalProperties": False,
         "required": ["clients"],

@@ -33,8 +33,8 @@ from shared.topics.names import CLIENTS
 log = logging.getLogger(__name__)
 
 _EMPTY: Final = (
-    f"{CLIENTS} was created again and is empty: the clients known before stay until `sluice clients"
-    " apply` registers clients"
+    f"{CLIENTS} was created again and is empty: the clients known before stay registered until "
+    "`sluice clients apply` registers clients"
 )
 
 

@@ -23,7 +23,7 @@ def test_without_pools_in_the_settings_a_pool_is_a_warning(monkeypatch: pytest.M
     assert errors == []
     assert warnings == [
         "bulk: pool bulk could not be checked, because the settings of this command have no"
-        " deliver.pools; mail is deferred unless the settings of deliver have this pool"
+        " deliver.pools; mail is deferred unless the settings of the deliver service have this pool"
     ]
 
 

@@ -126,12 +126,18 @@ def test_each_bounce_is_the_end_of_a_message_and_forwarded_mail_is_no_message() 
         (
             Returns(1, 0, {"returned": 1}, 1, 1),
             0,
-            ("messages to be forwarded: 1, forwarded by the events: 1, received by the sink: 0",),
+            (
+                "messages to be forwarded: 1, forwarded according to the events: 1, received by"
+                " the sink: 0",
+            ),
         ),
         (
             Returns(1, 0, {}, 1, 1),
             1,
-            ("messages to be forwarded: 1, forwarded by the events: 0, received by the sink: 1",),
+            (
+                "messages to be forwarded: 1, forwarded according to the events: 0, received by"
+                " the sink: 1",
+            ),
         ),
     ],
 )

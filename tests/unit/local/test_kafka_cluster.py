@@ -99,4 +99,4 @@ def test_services_are_given_the_copies_of_embedded_brokers_only(
 def test_brokers_of_its_own_and_existing_ones_exclude_each_other() -> None:
     done = CliRunner().invoke(up.main, ["--brokers", "3", "--kafka", "h:1", "--state", "no-such"])
     assert done.exit_code == Exit.USAGE_ERROR
-    assert "--brokers 3 starts brokers, but --kafka names existing brokers" in done.output
+    assert "--brokers 3 starts brokers, but --kafka specifies existing brokers" in done.output

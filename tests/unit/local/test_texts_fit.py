@@ -49,4 +49,4 @@ def test_up_names_every_recipient_of_the_sink() -> None:
 def test_the_demo_counts_duplicates_in_words(duplicates: int, words: str) -> None:
     sink = SinkCount(accepted=5, duplicates=duplicates)
     ended = Result(5, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, (), sink, agree=True, seconds=1.0)
-    assert f"accepted 5, of these {words};" in fates(ended)
+    assert f"accepted 5, including {words}." in fates(ended)

@@ -112,7 +112,7 @@ def faults(statement: Statement, text: LinesText, trusted: Sequence[str]) -> lis
         return [f"its format {statement.format!r} is not {FORMAT!r}"]
     found = []
     if sha256_of(text) != statement.sha256:
-        found.append("the lines do not have the SHA-256 that the statement names")
+        found.append("the lines do not have the SHA-256 that the statement contains")
     try:
         found += _line_faults(statement, text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -137,7 +137,7 @@ def _line_faults(statement: Statement, text: LinesText) -> list[str]:
     if not is_canonical:
         found.append("the lines are not in the canonical form")
     if is_later:
-        found.append("a line is of a month after that of the statement")
+        found.append("a line has a later month than the statement")
     return found
 
 

@@ -45,7 +45,9 @@ from shared.http_api.keyed import require_scope, requires
 MAX_READERS: Final = 2
 _LINES: Final = "application/x-ndjson"
 _Month = Annotated[str, QueryParameter(description="YYYY-MM", max_length=16)]
-_Day = Annotated[str, QueryParameter(description="YYYY-MM-DD; the month if empty", max_length=16)]
+_Day = Annotated[
+    str, QueryParameter(description="YYYY-MM-DD. Empty: the whole month.", max_length=16)
+]
 _Name = Annotated[str | None, QueryParameter(max_length=MAX_NAME_CHARS)]
 _Kind = Annotated[str, QueryParameter(description=f"One of {', '.join(KINDS)}.", max_length=32)]
 _Detail = Annotated[str, QueryParameter(description="A rule, a reason or a class.", max_length=32)]
@@ -68,7 +70,7 @@ class MessageRoutes:
     def _route(self, suffix: str, form: str) -> HTTPRouteHandler:
         @get(
             f"/v1/usage/messages{suffix}",
-            summary=f"The mail ids behind a number, as {form}",
+            summary=f"The mail ids of one count, as {form}",
             operation_id=f"messages_{suffix.removeprefix('.') or 'lines'}",
             tags=["usage"],
             sync_to_thread=True,

@@ -105,8 +105,8 @@ class MonthRoutes:
     def _statement(self, request: ApiRequest, month: str) -> Closed:
         if request.auth.scope != EVERYTHING:
             raise PermissionDeniedException(
-                detail="a statement has the counts of all clients; the access key reaches"
-                f" {request.auth.scope.described()} only"
+                detail="a statement has the counts of all clients; the access key gives access to "
+                f"{request.auth.scope.described()} only"
             )
         # The statements are on Kafka, so the store is not queried.
         closed = self._reader.closed()

@@ -39,9 +39,11 @@ _Group = Annotated[
     ),
 ]
 _First = Annotated[str, QueryParameter(name="from", description="YYYY-MM", max_length=16)]
-_Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Rows of a page of JSON.")]
+_Limit = Annotated[
+    int, QueryParameter(ge=1, le=MAX_LIMIT, description="Number of rows per page of JSON.")
+]
 _Cursor = Annotated[
-    str, QueryParameter(max_length=MAX_CURSOR_CHARS, description="`next` of the page before.")
+    str, QueryParameter(max_length=MAX_CURSOR_CHARS, description="`next` of the previous page.")
 ]
 _WaitS = Annotated[
     float,

@@ -111,7 +111,9 @@ class _Pieces:
         if slot.is_displaced:
             # This error makes the server abort the connection, so that the reader knows that the
             # file is not complete.
-            raise RuntimeError("the file was read too slowly, and others were waiting")
+            raise RuntimeError(
+                "the client read the file too slowly while other requests were waiting"
+            )
         try:
             piece = next(self._pieces)
         except ValueError as error:

@@ -78,7 +78,7 @@ RESPONSES: Final = {
     for status, text in {
         400: "A parameter is not valid.",
         401: "There is no valid key.",
-        403: "The key does not reach this.",
+        403: "The key gives no access to this.",
         404: "There is no such client or month.",
         409: "The counts have changed since the first page.",
         429: "Too many requests.",
@@ -123,7 +123,11 @@ class UsageRoutes:
         return usage
 
     def _adjustments_route(self, form: Format | None) -> HTTPRouteHandler:
-        @get(**_described("adjustments", "What the next statement adjusts in closed months", form))
+        @get(
+            **_described(
+                "adjustments", "The adjustments of closed months in the next statement", form
+            )
+        )
         def adjustments(
             request: ApiRequest, wanted: Wanted, style: _Style = "plain", statement: _Stated = ""
         ) -> Response[Any]:
@@ -158,7 +162,7 @@ class UsageRoutes:
         query = make_query()
         cursor = decode_cursor(wanted.cursor, query) if wanted.cursor else None
         if form is not JSON and cursor is not None:
-            raise QueryFault("cursor: a file has all rows; leave it out")
+            raise QueryFault("cursor: leave it out, because a file has all rows")
         if cursor is not None:
             answer = self._reader.again(query, cursor)
         else:

@@ -135,7 +135,7 @@ class Closer:
         self._read()
         closed = parts.topic.chain.closed.get(month)
         if closed is None:
-            raise UsageError(f"{month}: the statement does not count; {self._last_void()}")
+            raise UsageError(f"{month}: the statement is not valid; {self._last_void()}")
         return closed.statement
 
     def _read(self) -> None:

@@ -20,7 +20,7 @@ from services.billing.edge.views.shelf import Shelved
 from shared.store.read_cells import Snapshot
 
 EARLIER: Final = (
-    "these are the counts of {}; newer ones are being sorted: ask again in some seconds"
+    "these are the counts of {}; newer ones are being sorted: ask again in a few seconds"
 )
 
 

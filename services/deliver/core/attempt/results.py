@@ -119,7 +119,7 @@ class Busy(Struct, frozen=True):
     """
 
     delay_s: float
-    reason: str = "The site takes its mail more slowly than it comes"
+    reason: str = "The site accepts mail more slowly than new mail arrives"
     is_turn: bool = False
 
 

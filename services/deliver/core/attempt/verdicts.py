@@ -111,7 +111,7 @@ class OutcomeRules:
                 found = _without_server(_NO_ROUTE, HARD, text, where)
                 return replace(found, dispatched=was_answered)
             case NoLogin(reason, waits_s, reply):
-                text = f"The smart host lets us send no mail: {reason}"
+                text = f"The smart host does not let us send mail: {reason}"
                 wait = None if was_answered else waits_s
                 no_login = unanswered(
                     text, was_answered, False, where, reply=reply, enhanced=_NO_LOGIN
@@ -150,7 +150,7 @@ def answered(
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
     if where.has_login and wants_login(reply):
         # The server may have ended our login, so the recipient is not the reason of the refusal.
-        reason = f"The smart host wants another login: {text}"
+        reason = f"The smart host requires another login: {text}"
         found = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
         return replace(found, bounce_class=AUTHENTICATION)
     meaning = classify(rules, stage, reply)

@@ -168,9 +168,9 @@ def rank_of(order: Order) -> tuple[int, int, int]:
 def scope_fault(scope: Scope) -> str:
     """Return the fault of a scope; "" if the scope is valid."""
     if not scope.given():
-        return "name at least one of: " + ", ".join(FIELDS)
+        return "give at least one of: " + ", ".join(FIELDS)
     if (scope.mailing or scope.sub_client) and not scope.client:
-        return "a mailing and a sub-client are those of a client: name the client too"
+        return "a mailing and a sub-client belong to a client: give the client too"
     return ""
 
 

@@ -85,7 +85,7 @@ def _login(row: Mapping[str, str]) -> Login:
 def _fault(target: str, row: Any) -> str:
     """Return the fault of one login; "" if the login is valid."""
     if fault := target_fault(target):
-        return f"expected a table named by host:port: {fault}"
+        return f"expected a table with the name host:port: {fault}"
     if not isinstance(row, dict):
         return "expected a table with user and password"
     if unknown := sorted(row.keys() - set(_KEYS)):

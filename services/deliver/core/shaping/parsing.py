@@ -202,7 +202,7 @@ def _read_reply(row: Any, origin: str) -> ShapingReply:
         )
     action, scope = _word(Action, row["action"], "action"), _word(Scope, row["scope"], "scope")
     if action is not Action.RESUME and "for" not in row:
-        raise ValueError("found no for, expected a duration such as 15min")
+        raise ValueError("found no key `for`, expected a duration such as 15min")
     texts = row.get("text", [])
     return ShapingReply(
         action=action,

@@ -73,18 +73,18 @@ def _judge(source: Source, address: str, facts: Facts) -> tuple[Severity, str]:
     if isinstance(facts.pointers, Unresolved):
         return Severity.WARNING, f"the DNS gave no PTR record: {facts.pointers.reason}"
     if not facts.pointers:
-        return Severity.ERROR, f"has no PTR record; let it be {source.ehlo_name}"
+        return Severity.ERROR, f"has no PTR record; add one with the name {source.ehlo_name}"
     back = [name for name in facts.pointers if _leads_back(facts.forward.get(name), address)]
     if not back:
         names = ", ".join(facts.pointers)
         if any(isinstance(facts.forward.get(name), Unresolved) for name in facts.pointers):
             return Severity.WARNING, f"the DNS gave no addresses of its PTR name {names}"
-        return Severity.ERROR, f"its PTR name {names} does not lead back to it by A or AAAA"
+        return Severity.ERROR, f"its PTR name {names} does not resolve to it by A or AAAA"
     ehlo_name = source.ehlo_name.lower().rstrip(".")
     if ehlo_name not in back:
         what = f"its EHLO name is {ehlo_name}, its PTR name {', '.join(back)}; make them equal"
         return Severity.ERROR, what
-    return Severity.OK, f"{ehlo_name} and {address} lead to each other"
+    return Severity.OK, f"{ehlo_name} and {address} resolve to each other"
 
 
 def _leads_back(found: Lookup | None, address: str) -> bool:

@@ -141,7 +141,10 @@ def _source(name: str, parts: Sequence[str]) -> Source | str:
         if ip.is_unspecified or ip.is_multicast:
             return f"found {text!r}, expected the address of one interface of this host"
         if ip.version in by_version:
-            return f"found two IPv{ip.version} addresses, expected one; name another source for it"
+            return (
+                f"found two IPv{ip.version} addresses, expected one; add another source for the "
+                "second address"
+            )
         by_version[ip.version] = str(ip)
     if not by_version:
         return "found no address, expected an IPv4 address, an IPv6 address or both"

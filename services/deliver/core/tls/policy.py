@@ -174,7 +174,7 @@ def host_tls(wanted: DomainTls, host: str, dane: Dane) -> HostTls:
 def _sts_fault(sts: StsPolicy, host: str) -> str:
     if any(matches(pattern, host) for pattern in sts.mx):
         return ""
-    return f"validation-failure: {host} is none of the servers that the MTA-STS policy names"
+    return f"validation-failure: {host} is none of the servers that the MTA-STS policy lists"
 
 
 def matches(pattern: str, host: str) -> bool:

@@ -35,13 +35,15 @@ SERVICE: Final = "deliver"
 UNREADABLE: Final = "unreadable"
 MAIL_EVENTS: Final = Metric(
     "sluice_deliver_events",
-    "Events of deliver: delivered, bounced, expired and cancelled messages, and deferrals.",
+    "Events of the deliver service: delivered, bounced, expired and cancelled messages, and "
+    "deferrals.",
     ("event", "lane", "provider", "mail_class"),
 )
 SITE_EVENTS: Final = Metric(
     "sluice_deliver_site_events",
-    "The events of `sluice_deliver_events_total` by site. The first 60 sites that have 100 events"
-    " have their names, `other` are all others, and `none` is for messages that had no site.",
+    "The events of `sluice_deliver_events_total` by site. The first 60 sites with 100 events "
+    "are shown by name. `other` stands for all other sites, and `none` for messages that had no "
+    "site.",
     ("event", "site", "mail_class"),
 )
 # The largest number of site labels. Combined with the events and the mail classes, the site labels

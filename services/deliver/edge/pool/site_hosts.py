@@ -214,8 +214,8 @@ class SiteHosts:
     def _wrong_family(self) -> NoSource:
         has, lacks = ("IPv4", "IPv6") if self._source.ipv4 else ("IPv6", "IPv4")
         return NoSource(
-            f"The source {self._source.name} has no {lacks} address, and the servers of"
-            f" {self._site.name} no {has} address"
+            f"The source {self._source.name} has no {lacks} address, and the servers of "
+            f"{self._site.name} have no {has} address"
         )
 
     def _note(self, connected: Connected) -> None:

@@ -254,7 +254,7 @@ class SitePool:
             opened = await self._hosts.open(dialog)
         except Exception as error:
             log.exception("a connection could not be opened", extra={"site": self.site})
-            opened = NoConnection(f"an error of our own: {type(error).__name__}")
+            opened = NoConnection(f"an internal error: {type(error).__name__}")
         if isinstance(opened, SmtpConnection):
             opened.on_closed = self._closed
             self._planner.opened(opened, self._loop.time())

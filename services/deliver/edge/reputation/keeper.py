@@ -70,7 +70,7 @@ UNREADABLE: Final = Metric(
 )
 DROPPED: Final = Metric(
     "sluice_deliver_reputation_dropped",
-    "Results that were not counted, because too many clients and providers are counted.",
+    "Results that were not counted, because there are too many clients and providers.",
 )
 # A keeper begins to count results if the last place on mail.reputation is older than this many
 # turns.

@@ -53,7 +53,7 @@ REACTIONS: Final = Metric(
 
 OVERFLOWS: Final = Metric(
     "sluice_deliver_warmup_overflows",
-    "Messages that another source of the pool sends, because this one warms up.",
+    "Messages that another source of the pool sends, because this source is warming up.",
     ("source",),
 )
 

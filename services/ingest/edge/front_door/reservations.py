@@ -86,7 +86,8 @@ class ReservedKeys:
         except StoreUnavailable as error:
             self._paused_until = now + PAUSE_S
             log.warning(
-                "Redis is unavailable: only validate finds duplicates", extra={"reason": str(error)}
+                "Redis is unavailable: only the validate service finds duplicates",
+                extra={"reason": str(error)},
             )
             return unknown
         return answers or unknown

@@ -60,7 +60,7 @@ def decode_cursor(text: str) -> Place:
         octets = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         place: Place = _decoder.decode(octets)
     except (ValueError, binascii.Error):  # msgspec's errors are subclasses of ValueError
-        raise QueryFault("cursor: give `next` of the page before, unchanged") from None
+        raise QueryFault("cursor: give `next` of the previous page, unchanged") from None
     return place
 
 

@@ -81,7 +81,7 @@ class CounterRoutes:
 
         @get(
             "/v1/responses/{address:str}",
-            summary="The bounces of a recipient that count",
+            summary="The counted bounces of a recipient",
             guards=[requires(Right.RESPONSES_READ)],
             **common,
         )

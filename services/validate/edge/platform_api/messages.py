@@ -55,7 +55,9 @@ _Text = Annotated[str, QueryParameter(max_length=MAX_TEXT)]
 _Hours = Annotated[
     float,
     QueryParameter(
-        gt=0, le=MAX_HOURS, description="How far back to look, in hours. A long time takes long."
+        gt=0,
+        le=MAX_HOURS,
+        description="How many hours to look back. A long period takes long to search.",
     ),
 ]
 
@@ -119,7 +121,7 @@ class MessageRoutes:
         async def message(request: ApiRequest, mail_id: _MailId, client: ClientName = "") -> Story:
             wanted = Wanted(mail_id, NamedBy.MAIL_ID)
             if not wanted.mail_id:
-                raise QueryFault("mail_id: a mail id has 26 letters and digits")
+                raise QueryFault("mail_id: this is not a mail id, which has 26 letters and digits")
             found = await self._found(request, wanted, since_of(wanted.mail_id), client)
             if found.messages:
                 return found.messages[0]
@@ -127,7 +129,7 @@ class MessageRoutes:
                 raise Busy("mail_id: not all events could be read in time; try again")
             raise NotFound(f"mail_id: no event of {wanted.mail_id} was found")
 
-        @get("/v1/messages", summary="Messages by another name", **common)
+        @get("/v1/messages", summary="Messages by id, Message-ID or recipient", **common)
         async def messages(
             request: ApiRequest,
             id_: Annotated[

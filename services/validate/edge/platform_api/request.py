@@ -49,20 +49,21 @@ ClientName = Annotated[
     str,
     QueryParameter(
         max_length=_MAX_NAME,
-        description="The client. Needed with a key for all clients; other keys have one.",
+        description="The client. Required if the key is for all clients; any other key is for one "
+        "client.",
     ),
 ]
 Address = Annotated[
     str, PathParameter(max_length=MAX_TEXT, description="A mail address, percent-encoded.")
 ]
-Note = Annotated[str, QueryParameter(max_length=200, description="Why; it is kept.")]
+Note = Annotated[str, QueryParameter(max_length=200, description="The reason, which is stored.")]
 _TEXTS: Final = {
     400: "A parameter is invalid.",
     401: "There is no valid key.",
-    403: "The key does not reach this.",
+    403: "The key gives no access to this.",
     404: "There is no such client, entry or message.",
     429: "Too many requests.",
-    503: "Kafka, Redis or the keys are unavailable, or too much is asked for at once.",
+    503: "Kafka, Redis or the keys are unavailable, or too many requests run at once.",
 }
 
 T = TypeVar("T")
@@ -87,14 +88,14 @@ class Parts(Struct, frozen=True):
         scope = request.auth.scope
         named = name or scope.client
         if not named:
-            raise QueryFault("client: name the client; the key reaches all of them")
+            raise QueryFault("client: give the client, because the key gives access to all clients")
         require_scope(request, named)
         if is_shared and scope.sub_client is not None:
             if isinstance(request.app, KeyedApi):
                 request.app.deny(Denial(Reason.SCOPE, request.auth.key), request)
             raise PermissionDeniedException(
-                detail="suppressions and counters are those of a whole client; the access key"
-                f" reaches {scope.described()} only"
+                detail="suppressions and counters belong to a whole client; the access key gives "
+                f"access to {scope.described()} only"
             )
         if not self.clients.ready():
             raise Unavailable("the registered clients have not been read yet")

@@ -64,9 +64,11 @@ _Reason = Annotated[
 _Recipient = Annotated[
     str, QueryParameter(max_length=MAX_TEXT, description="Only entries for this address.")
 ]
-_Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Entries of a page.")]
+_Limit = Annotated[
+    int, QueryParameter(ge=1, le=MAX_LIMIT, description="Number of entries per page.")
+]
 _Cursor = Annotated[
-    str, QueryParameter(max_length=MAX_CHARS, description="`next` of the page before.")
+    str, QueryParameter(max_length=MAX_CHARS, description="`next` of the previous page.")
 ]
 
 
@@ -128,7 +130,7 @@ class SuppressionRoutes:
     def _lists(self) -> list[HTTPRouteHandler]:
         @get(
             "/v1/suppressions",
-            summary="Entries by pages",
+            summary="A page of entries",
             sync_to_thread=True,
             responses=responses(),
             **_READS,
@@ -173,7 +175,7 @@ class SuppressionRoutes:
     def _of_address(self) -> list[HTTPRouteHandler]:
         @get(
             "/v1/suppressions/{address:str}",
-            summary="Why a recipient gets mail or none",
+            summary="Whether a recipient gets mail, and the reason if not",
             responses=responses(),
             **_READS,
         )
@@ -203,7 +205,7 @@ class SuppressionRoutes:
         @delete(
             "/v1/suppressions/{address:str}",
             summary="Remove the entries of a recipient",
-            responses=responses(_409="A complaint is never removed by a client."),
+            responses=responses(_409="A client cannot remove a complaint."),
             status_code=204,
             **_WRITES,
         )
@@ -276,7 +278,7 @@ class SuppressionRoutes:
         entries = await asyncio.to_thread(self._of_recipient, client, address)
         plan = removal(entries, self._parts.author(request, note), is_forced=False)
         if plan.complaints:
-            raise Conflict(f"{address} complained: only an operator removes this entry")
+            raise Conflict(f"{address} complained: only an operator can remove this entry")
         if not plan.records:
             raise NotFound(f"address: {address} has no entry")
         await self._parts.write(plan.records)

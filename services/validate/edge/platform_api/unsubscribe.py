@@ -69,14 +69,14 @@ def _page_of(text: str) -> ResponseSpec:
 
 _ANSWERS: Final = {
     200: _page_of("GET: the page with the button. POST: the recipient is unsubscribed."),
-    404: _page_of("The link was not made here."),
+    404: _page_of("The link is not one of this installation."),
     410: _page_of("The link has expired."),
 }
 _POST_ANSWERS: Final = _ANSWERS | {
     400: _page_of("The form has no `List-Unsubscribe=One-Click`."),
     408: _page_of("The form did not arrive in time."),
     413: _page_of("The form is too large."),
-    503: _page_of("Kafka does not answer; nothing is certain."),
+    503: _page_of("Kafka does not answer, so it is not known whether the request was stored."),
 }
 
 

@@ -53,13 +53,13 @@ RESTARTS: Final = Metric(
 )
 HELD: Final = Metric(
     "sluice_responses_held",
-    "Hard bounces that do not count because of an incident at their provider.",
+    "Hard bounces that are not counted because of an incident at their provider.",
     ("provider", "status"),
 )
 INCIDENTS: Final = Metric(
     "sluice_responses_incidents",
-    "Open incidents at providers: spikes of one hard status whose bounces are held. Shown by the"
-    " process that counts.",
+    "Open incidents at providers: spikes of one hard status whose bounces are held. Only the "
+    "process that counts bounces reports this number.",
 )
 LAG: Final = Metric("sluice_responses_lag", "Records not yet counted.")
 

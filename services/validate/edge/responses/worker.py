@@ -202,7 +202,7 @@ class ResponsesWorker:
         changed[RULES_FIELD] = counting.rules.digest()
         changed[INCIDENTS_FIELD] = encode_incidents(counted.incidents)
         if not parts.store.apply(counting.place, place, changed):
-            raise CounterMoved("the counters are at another place: they are read again")
+            raise CounterMoved("the counters in Redis are at other offsets: they are read again")
         parts.failpoints.hit("responses.applied")
         counting.offsets = offsets
         counting.place = CounterPlace(counting.place.log, place)
@@ -214,14 +214,14 @@ class ResponsesWorker:
         """Detect that Redis was emptied, even while there is nothing to count."""
         found, _ = self._parts.store.read([])
         if found.place != counting.place.place:
-            raise CounterMoved("the counters are at another place: they are read again")
+            raise CounterMoved("the counters in Redis are at other offsets: they are read again")
 
     def _advance(self, counting: Counting, read: Read) -> Counted:
         parts = self._parts
         fields = read.fields()
         found, values = parts.store.read(fields)
         if found.place != counting.place.place:
-            raise CounterMoved("the counters are at another place: they are read again")
+            raise CounterMoved("the counters in Redis are at other offsets: they are read again")
         counters = {
             field: decode_counter(value)
             for field, value in zip(fields, values, strict=True)

@@ -11,13 +11,13 @@ from shared.runtime.telemetry import Counter, Counters, Metric
 RECORDS: Final = Metric("sluice_returns_records", "Returned messages read, by kind.", ("kind",))
 STRANGERS: Final = Metric(
     "sluice_returns_strangers",
-    "Reports on other addresses than the recipient of the message: forwarded mailboxes, or"
-    " forgeries. They count against nobody.",
+    "Reports on other addresses than the recipient of the message: forwarded mailboxes, or "
+    "forgeries. They are counted for no recipient.",
 )
 UNNAMED: Final = Metric(
     "sluice_returns_unnamed",
-    "Complaints and requests to unsubscribe that suppress nobody, because nothing proves their"
-    " recipient, by kind. They are forwarded to the client.",
+    "Complaints and requests to unsubscribe that suppress no recipient, because nothing proves "
+    "their recipient, by kind. They are forwarded to the client.",
     ("kind",),
 )
 FORWARDED: Final = Metric(

@@ -191,7 +191,7 @@ class ReturnsProcessor:
         except Exception as error:
             log.exception("%s@%d cannot be classified", record.topic, record.offset)
             self._metrics.failed.add(1)
-            reason = f"understanding it failed: {type(error).__name__}"
+            reason = f"it could not be classified: {type(error).__name__}"
             batch.written.append(outputs.refused_record(record, FAILED, reason))
             return
         try:

@@ -85,7 +85,7 @@ def test_a_key_is_served_within_its_scope(door: Door, keys: FakeKeys) -> None:
     ]:
         found = door.get(f"/bill?{query}", headers=headers)
         assert found.status_code == 403
-        assert "reaches shop" in found.json()["detail"]
+        assert "gives access to shop" in found.json()["detail"]
     assert {denial.reason for denial, _ in keys.denied} == {Reason.SCOPE}
 
 

@@ -11,7 +11,7 @@ from shared.runtime.checks import EventLoopBeat, Probe, Progress
 from tests.support.patience import PATIENCE_S
 
 LIMIT_S = 100.0
-STUCK = "no turn of the loop for 110 s"
+STUCK = "the loop has made no turn for 110 s"
 
 
 class Scene:

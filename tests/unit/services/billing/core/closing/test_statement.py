@@ -92,7 +92,7 @@ def test_every_change_of_a_signed_header_is_found(changes: dict[str, object], wo
         (encode_lines(LINES)[:-1], "canonical"),
         (encode_lines(LINES).replace(b",3]", b", 3]"), "canonical"),
         (encode_lines([*LINES, LINES[0]]), "lines with"),
-        (encode_lines([structs.replace(LINES[0], month="2026-11")]), "after that of"),
+        (encode_lines([structs.replace(LINES[0], month="2026-11")]), "a later month"),
         (b"{}\n", "cannot be read"),
         (b"\n", "cannot be read"),
         (b"[" * 2_000_000, "longer than"),

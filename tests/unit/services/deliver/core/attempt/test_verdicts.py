@@ -153,7 +153,7 @@ def test_a_connection_that_breaks_after_an_earlier_answer_has_been_dispatched() 
         (Refusal(Stage.CONNECT, make_reply(554, "5.7.1 go away")), "554 5.7.1 go away"),
         (Refusal(Stage.EHLO, make_reply(421, "4.3.2 later")), "421 4.3.2 later"),
         (NoConnection("refused"), "No connection: refused"),
-        (Busy(7.0), "The site takes its mail more slowly than it comes"),
+        (Busy(7.0), "The site accepts mail more slowly than new mail arrives"),
     ],
 )
 def test_no_failure_to_connect_bounces_the_message_or_is_billed(

@@ -40,9 +40,9 @@ def test_a_host_that_the_dns_has_named_gets_no_login() -> None:
         ('["relay:587"]\nuser = "a"\npassword = "secret', "it is not TOML"),
         (
             '["relay"]\nuser = "a"\npassword = "secret"',
-            "relay: expected a table named by host:port",
+            "relay: expected a table with the name host:port",
         ),
-        ('relay = "secret"', "relay: expected a table named by host:port"),
+        ('relay = "secret"', "relay: expected a table with the name host:port"),
         ('"relay:587" = "secret"', "relay:587: expected a table with user and password"),
         ('["relay:587"]\nuser = "a"', "relay:587: password: expected 1 to 1000 printable"),
         ('["relay:587"]\nuser = ""\npassword = "secret"', "relay:587: user: expected 1 to 255"),

@@ -41,11 +41,11 @@ BACK = {OURS: Addresses(("192.0.2.9", PUBLIC))}
 @pytest.mark.parametrize(
     ("names", "severity", "words"),
     [
-        (Names((OURS,), BACK), OK, "lead to each other"),
-        (Names(("other.example", OURS), BACK), OK, "lead to each other"),
+        (Names((OURS,), BACK), OK, "resolve to each other"),
+        (Names(("other.example", OURS), BACK), OK, "resolve to each other"),
         (Names(()), ERROR, "has no PTR record"),
-        (Names((OURS,)), ERROR, "does not lead back"),
-        (Names((OURS,), {OURS: Addresses(("192.0.2.9",))}), ERROR, "does not lead back"),
+        (Names((OURS,)), ERROR, "does not resolve to it"),
+        (Names((OURS,), {OURS: Addresses(("192.0.2.9",))}), ERROR, "does not resolve to it"),
         (Names(("a.example",), {"a.example": Addresses((PUBLIC,))}), ERROR, "make them equal"),
         (Names(Unresolved("SERVFAIL")), WARNING, "SERVFAIL"),
         (Names((OURS,), {OURS: Unresolved("SERVFAIL")}), WARNING, "gave no addresses"),
