@@ -150,8 +150,8 @@ def test_the_start_is_a_delay_or_a_time(after: str, at: str, expected: datetime)
 @pytest.mark.parametrize(
     ("after", "at", "reason"),
     [
-        ("tomorrow", "", "not a time such as"),
-        ("-1h", "", "not a time such as"),
+        ("tomorrow", "", "not a duration such as"),
+        ("-1h", "", "not a duration such as"),
         ("", "tomorrow", "not a time such as"),
         ("", "2026-12-01T00:00:00", "no zone"),
         ("", "0001-01-01T00:00:00+23:00", "cannot be converted to UTC"),
