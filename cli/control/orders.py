@@ -50,7 +50,7 @@ def in_force_line(order: Order) -> str:
 
 
 def recorded_line(order: Order) -> str:
-    """Describe an order on a message that waits: its verb, author, reason and time."""
+    """Describe the verb, author, reason and time of an order on a waiting message."""
     to = f" to {order.target}" if order.target else ""
     return visible(f"{order.verb}{to} since {at(order.at_ms)}{_by(order)}")
 

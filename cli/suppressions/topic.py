@@ -97,7 +97,8 @@ def _address(redis: RedisSettings) -> str:
 
 
 def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRecord]:
-    """Return the last record of each key that `is_chosen` accepts, in the order of the keys."""
+    """Return, in the order of their keys, the records that `is_chosen` accepts; of each key only the
+    last one."""
     found: dict[bytes, SuppressionRecord] = {}
     options = client_options(kafka, f"suppressions-{os.getpid()}")
     try:

@@ -96,7 +96,7 @@ class SentRecord:
         self._index = index
 
     def rebind(self, result: Any, index: int) -> None:
-        """Record that a split moved the record to another batch."""
+        """Use the result of another batch, to which a split has moved the record."""
         # The library never completes the old result. So end the wait of flush() for the old result.
         # Then flush() waits for the new results.
         self._result._latch.set()

@@ -82,7 +82,7 @@ class ConcurrencyLimit:
 
 
 class PushBacks:
-    """Decides which ends of one site's transactions are push backs."""
+    """Decides whether the result of a transaction with one site counts as a push back."""
 
     def __init__(self) -> None:
         self._broken = 0.0
