@@ -97,8 +97,10 @@ def _address(redis: RedisSettings) -> str:
 
 
 def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRecord]:
-    """Return, in the order of their keys, the records that `is_chosen` accepts; of each key only the
-    last one."""
+    """Return the last accepted record of each key, in the order of the keys.
+
+    `is_chosen` decides which records are accepted.
+    """
     found: dict[bytes, SuppressionRecord] = {}
     options = client_options(kafka, f"suppressions-{os.getpid()}")
     try:

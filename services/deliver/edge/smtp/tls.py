@@ -9,8 +9,8 @@ A server may send its reply to the content and a TLS alert in the same segment. 
 available records, and they discard the data if the last record is an error. Then the reply would be
 lost, and the message would be sent again. So OrderlyObject holds the error back until the loop has
 passed on the data, and raises the error at the next read. As long as the loop continues to read, no
-error is lost, and no data that follows an error is read. If no read follows, the connection ends when the
-transport ends or when the time limit of the next reply is over.
+error is lost, and no data that follows an error is read. If no read follows, the connection ends
+when the transport ends or when the time limit of the next reply is over.
 
 Owns: the contexts, the check of the certificate after the handshake, the order of data and errors,
 the offer of a session in a handshake. Does not own: the choice of a policy (core/tls/policy.py),
