@@ -143,7 +143,7 @@ class Holdings:
             self.forget(job)
 
     def drop(self, assigned: AssignedPartition) -> None:
-        """Drop a partition that belongs to another member from now on.
+        """Drop a partition, because it now belongs to another member.
 
         The begun jobs of the partition are kept, because the partition may be assigned again.
         """

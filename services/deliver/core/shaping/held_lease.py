@@ -195,7 +195,7 @@ class WindowRecord:
 
     @property
     def has_unreported(self) -> bool:
-        """Return whether an amount was spent that the store does not count yet."""
+        """Return True if the store does not yet include an amount that was spent."""
         return bool(self._locally or self._to_report)
 
     def share_left(self, amount: float, used: float, workers: int) -> float:

@@ -108,7 +108,7 @@ class PendingWrite(Generic[T]):
 
     @property
     def mail_id(self) -> str:
-        """Return the mail id under which the item may be written, or "" if no writer began it."""
+        """Return the mail id from try_begin(). It is "" if try_begin() was not called."""
         with self._lock:
             return self._mail_id
 
