@@ -1,6 +1,6 @@
 """The cells: one count per client, mailing ID, sub-client, day and counter.
 
-The JSON of a cell is its name in the store, so a new field must be added at the end. An earlier
+The store uses the JSON of a cell as the key of its count, so a new field must be added at the end. An earlier
 version did not count by day. The cells that the earlier version wrote have the day "".
 """
 
@@ -38,7 +38,7 @@ COUNTERS: Final = (
 
 
 class Cell(Struct, frozen=True, array_like=True, order=True):
-    """One counter of one mailing on one day. The JSON of the cell is its name in the store.
+    """One counter of one mailing on one day. The store uses the JSON of the cell as its key.
 
     `detail` is a rule for the counter `refused`, a reason for `suppressed`, and a bounce class for
     `bounced`. The cell with the detail "" has the total of its counter. A refused message is
