@@ -1,7 +1,7 @@
 """The cells: one count per client, mailing ID, sub-client, day and counter.
 
-The store uses the JSON of a cell as the key of its count, so a new field must be added at the end. An earlier
-version did not count by day. The cells that the earlier version wrote have the day "".
+The store uses the JSON of a cell as the key of its count, so a new field must be added at the end.
+An earlier version did not count by day. The cells that the earlier version wrote have the day "".
 """
 
 from __future__ import annotations

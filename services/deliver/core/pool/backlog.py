@@ -1,4 +1,4 @@
-"""Measures how long the mail of one site takes. Decides when mail that was turned away comes back.
+"""Measures how long the mail of one site takes. Decides when deferred mail comes back.
 
 A message that is turned away gets its own turn, which is the time at which the message comes back.
 The turns follow each other at the rate at which the site accepts mail, so that each message comes
