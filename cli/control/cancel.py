@@ -25,15 +25,15 @@ from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
 from cli.control.options import author_of, authored
 from cli.control.orders import at, recorded_line
-from cli.control.topic import DEFAULT_FOR, in_force, read_orders, write_orders
-from cli.options import duration_s, find_kafka, kafka_options
+from cli.control.topic import message_order, order_on_message, write_orders
+from cli.options import find_kafka, kafka_options
 from shared.events.log import Reading, Span
 from shared.events.stories import WAITING, Read, Story, Wanted, stories
 from shared.runtime.clock import Deadline, now_ms
 from shared.runtime.commands import run_command
 from shared.settings.sections import KafkaSettings
 from shared.topics import ids
-from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
+from shared.topics.control import Order, Verb
 from shared.topics.records import Event, EventType
 
 READ_S: Final = 60.0
@@ -105,7 +105,7 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
     if found.answer is Answer.RECORDED:
         order = _recorded(kafka, mail_id)
         if order is None:
-            order = _order(mail_id, author_of(author), reason)
+            order = message_order(Verb.CANCEL, mail_id, author_of(author), reason, now_ms())
             write_orders(kafka, [order])
         else:
             say(f"recorded before: {recorded_line(order)}")
@@ -123,16 +123,9 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
     sys.exit(Exit.CHECK_FAILED if found.answer is Answer.ENDED else Exit.OK)
 
 
-def _order(mail_id: str, author: str, reason: str) -> Order:
-    now = now_ms()
-    lasts_s = duration_s(DEFAULT_FOR[Verb.CANCEL]) or 0
-    scope = Scope(mail_id=mail_id)
-    return Order(Verb.CANCEL, scope, author, reason[:MAX_TEXT_CHARS], now, now + lasts_s * 1_000)
-
-
 def _recorded(kafka: KafkaSettings, mail_id: str) -> Order | None:
     """Return an earlier order that cancels this message. The order keeps its author and reason."""
-    found = in_force(read_orders(kafka), Scope(mail_id=mail_id), now_ms())
+    found = order_on_message(kafka, mail_id)
     return found if found is not None and found.verb is Verb.CANCEL else None
 
 

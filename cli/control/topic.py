@@ -15,7 +15,9 @@ from typing import Final, TypeVar
 from kafka.errors import KafkaError
 from msgspec.structs import replace
 
+from cli.options import duration_s
 from shared.events.stories import Story
+from shared.runtime.clock import now_ms
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options, make_producer
@@ -23,14 +25,15 @@ from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
 from shared.topics.control import (
+    MAX_TEXT_CHARS,
     PARTITION,
     Order,
     Scope,
     Verb,
+    apply_record,
     decode_order,
     encode_order,
     key_of,
-    outlasts,
 )
 from shared.topics.names import CONTROL
 
@@ -67,14 +70,8 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
             for record in reader.read_whole(READ_S) if reader.begin() else ():
                 if isinstance(record, UndecodableRecord):
                     continue
-                key = record.key or b""
-                if not record.value:
-                    found.pop(key, None)
-                    continue
                 with suppress(CodecError):  # the deliver service logs and counts this fault
-                    decoded = decode(key, record.value)
-                    if not outlasts(found.get(key), decoded):
-                        found[key] = decoded
+                    apply_record(found, record.key or b"", record.value, decode)
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
     return [found[key] for key in sorted(found)]
@@ -117,6 +114,18 @@ def in_force(orders: Iterable[Order], scope: Scope, now_ms: int) -> Order | None
     """Return the order in force on exactly this scope; None if there is no such order."""
     found = next((order for order in orders if order.scope == scope), None)
     return None if found is None or found.is_over(now_ms) else found
+
+
+def order_on_message(kafka: KafkaSettings, mail_id: str) -> Order | None:
+    """Return the order in force on exactly this message; None if there is no such order."""
+    return in_force(read_orders(kafka), Scope(mail_id=mail_id), now_ms())
+
+
+def message_order(verb: Verb, mail_id: str, author: str, reason: str, at_ms: int) -> Order:
+    """Return an order on one message, which lasts for the default time of its verb."""
+    lasts_s = duration_s(DEFAULT_FOR[verb]) or 0
+    scope = Scope(mail_id=mail_id)
+    return Order(verb, scope, author, reason[:MAX_TEXT_CHARS], at_ms, at_ms + lasts_s * 1_000)
 
 
 def resumption(found: Order, resume: Order) -> Order:

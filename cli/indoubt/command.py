@@ -25,8 +25,8 @@ from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
 from cli.control.options import author_of, authored
 from cli.control.orders import at, recorded_line
-from cli.control.topic import DEFAULT_FOR, in_force, read_orders, write_orders
-from cli.options import common, duration_s, find_kafka, progress
+from cli.control.topic import message_order, order_on_message, write_orders
+from cli.options import common, find_kafka, progress
 from cli.queue.counting import Waiting
 from cli.queue.reading import QueueReading
 from cli.terminal import Column, Kind, lay_out, terminal_width
@@ -35,7 +35,7 @@ from shared.runtime.clock import now_ms
 from shared.runtime.commands import HelpGroup, run_command
 from shared.settings.sections import KafkaSettings
 from shared.topics import ids
-from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
+from shared.topics.control import Order, Verb
 
 # At most this many messages are shown, because a person decides on them one by one.
 MAX_SHOWN: Final = 10_000
@@ -109,7 +109,7 @@ def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
         if rest["as_json"]:
             print_json({"mail_id": mail_id, "decision": ""})
         sys.exit(Exit.CHECK_FAILED)
-    earlier = _in_force(kafka, mail_id)
+    earlier = order_on_message(kafka, mail_id)
     if earlier is not None and earlier.verb is Verb.CANCEL:
         _cancelled(earlier, verb, as_json=rest["as_json"])
     write_orders(kafka, [_order(verb, found, author_of(rest["author"]), rest["reason"])])
@@ -124,17 +124,13 @@ def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
         click.echo(f"{mail_id}: {said}")
 
 
-def _in_force(kafka: KafkaSettings, mail_id: str) -> Order | None:
-    return in_force(read_orders(kafka), Scope(mail_id=mail_id), now_ms())
-
-
 def _check_still_released(kafka: KafkaSettings, mail_id: str, *, as_json: bool) -> None:
     """Report a cancellation that another command wrote just before the release.
 
     The cancellation stays in force. It is written again, because the release is the last record of
     its key, and compaction keeps only the last record.
     """
-    found = _in_force(kafka, mail_id)
+    found = order_on_message(kafka, mail_id)
     if found is not None and found.verb is Verb.CANCEL:
         write_orders(kafka, [found])
         _cancelled(found, Verb.RELEASE, as_json=as_json)
@@ -155,9 +151,7 @@ def _order(verb: Verb, found: Waiting, author: str, reason: str) -> Order:
     # The order must be later than the doubt, even if this clock is behind the clock of the deliver
     # service.
     now = max(now_ms(), found.envelope.held_since_ms)
-    lasts_s = duration_s(DEFAULT_FOR[verb]) or 0
-    scope = Scope(mail_id=found.envelope.mail_id)
-    return Order(verb, scope, author, reason[:MAX_TEXT_CHARS], now, now + lasts_s * 1_000)
+    return message_order(verb, found.envelope.mail_id, author, reason, now)
 
 
 def _not_held(mail_id: str, found: Waiting | None, *, is_complete: bool) -> None:

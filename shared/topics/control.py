@@ -20,8 +20,9 @@ small. The key of a review begins with REVIEW_PREFIX, and the key of an order ne
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -33,6 +34,7 @@ from shared.topics.codec import CodecError
 PARTITION: Final = 0
 MAX_TEXT_CHARS: Final = 400
 MAX_MS: Final = 1 << 53
+T = TypeVar("T")
 _TARGET: Final = re.compile(r"[^\s:@/]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}")
 REVIEW_PREFIX: Final = b"review/"
 
@@ -106,11 +108,30 @@ def key_of(scope: Scope) -> bytes:
     return "&".join(f"{name}={quote(value)}" for name, value in scope.given()).encode()
 
 
-def outlasts(earlier: object, later: object) -> bool:
-    """Return True if a record stays in force although `later` follows it with the same key.
+def apply_record(
+    known: dict[bytes, T],
+    key: bytes,
+    value: bytes | None,
+    decode: Callable[[bytes, bytes], T],
+    limit: int | None = None,
+) -> None:
+    """Apply a record to the last records of all keys. A record without a value removes its key.
 
-    This applies to a `cancel` that is followed by a `release`.
+    Raises CodecError for a record that `decode` cannot read, or for a new key if `limit` keys are
+    known.
     """
+    if not value:
+        known.pop(key, None)
+        return
+    decoded = decode(key, value)
+    if limit is not None and key not in known and len(known) >= limit:
+        raise CodecError(f"there are more than {limit} of these")
+    if not _outlasts(known.get(key), decoded):
+        known[key] = decoded
+
+
+def _outlasts(earlier: object, later: object) -> bool:
+    """Return True for a `cancel` that is followed by a `release`."""
     return (
         isinstance(earlier, Order)
         and isinstance(later, Order)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from kafka.errors import KafkaError
 from msgspec import Struct
@@ -33,7 +33,7 @@ from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION, Order, decode_order, is_review, outlasts
+from shared.topics.control import PARTITION, Order, apply_record, decode_order, is_review
 from shared.topics.names import CONTROL
 from shared.topics.traces import Trace, decode_trace, is_trace
 
@@ -53,7 +53,6 @@ LOOK_S: Final = 0.5
 # The largest number of known traces. A trace that has ended also counts until the trace command
 # deletes its record.
 MAX_KNOWN_TRACES: Final = 1_000
-T = TypeVar("T")
 
 
 class _Known(Struct, frozen=True):
@@ -173,31 +172,13 @@ class ControlFollower:
                 continue  # reviews are only used to count bounces
             try:
                 if is_trace(key):
-                    _apply(known.traces, key, record.value, decode_trace, MAX_KNOWN_TRACES)
+                    apply_record(known.traces, key, record.value, decode_trace, MAX_KNOWN_TRACES)
                 else:
-                    _apply(known.orders, key, record.value, decode_order, MAX_ORDERS)
+                    apply_record(known.orders, key, record.value, decode_order, MAX_ORDERS)
             except CodecError as error:
                 self.unreadable += 1
                 fields = {"offset": record.offset, "reason": str(error)}
                 log.warning("an order of an operator cannot be read; skipped", extra=fields)
-
-
-def _apply(
-    known: dict[bytes, T],
-    key: bytes,
-    value: bytes | None,
-    decode: Callable[[bytes, bytes], T],
-    limit: int,
-) -> None:
-    """Apply one record to the known orders; raises CodecError."""
-    if not value:
-        known.pop(key, None)
-        return
-    decoded = decode(key, value)
-    if key not in known and len(known) >= limit:
-        raise CodecError(f"there are more than {limit} of these")
-    if not outlasts(known.get(key), decoded):
-        known[key] = decoded
 
 
 def _nothing() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner
 
-from cli.control import cancel
+from cli.control import cancel, topic
 from cli.control.cancel import Answer, Cancellation, judge, sentence
 from shared.events.log import Reading
 from shared.settings.sections import KafkaSettings
@@ -57,7 +57,7 @@ def test_that_there_are_no_events_is_said_only_if_all_were_read(
 
     monkeypatch.setattr(Reading, "events", events)
     monkeypatch.setattr(cancel, "find_kafka", lambda *_: KafkaSettings())
-    monkeypatch.setattr(cancel, "read_orders", lambda _: [])
+    monkeypatch.setattr(topic, "read_orders", lambda _: [])
     monkeypatch.setattr(cancel, "write_orders", lambda *_: None)
     done = CliRunner().invoke(cancel.main, [ID, "--wait", "0"])
     assert (done.exit_code, said in done.stdout) == (0, True)

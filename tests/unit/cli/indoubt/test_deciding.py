@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from cli.control import topic
 from cli.indoubt import command
 from cli.queue.counting import Waiting
 from cli.queue.reading import QueueReading
 from shared.settings.sections import KafkaSettings
-from shared.topics.control import Order, Scope, Verb, outlasts
+from shared.topics.control import Order, Scope, Verb, apply_record, decode_order, encode_order
 from tests.support.stream_topics import envelope
 
 ID = "01HZZZZZZZ0000000000000000"
@@ -29,10 +30,9 @@ class Control(list[Order]):
         self._writes = 0
 
     def read(self, _kafka: KafkaSettings) -> list[Order]:
-        found: dict[Scope, Order] = {}
+        found: dict[bytes, Order] = {}
         for order in self:
-            if not outlasts(found.get(order.scope), order):
-                found[order.scope] = order
+            apply_record(found, *encode_order(order), decode_order)
         return list(found.values())
 
     def write(self, _kafka: KafkaSettings, orders: Iterable[Order]) -> None:
@@ -59,7 +59,7 @@ def test_a_message_that_is_cancelled_meanwhile_is_not_released(
     control = Control(cancelled_before_write)
     monkeypatch.setattr(command, "find_kafka", lambda *_: KafkaSettings())
     monkeypatch.setattr(QueueReading, "find", lambda *_: HELD)
-    monkeypatch.setattr(command, "read_orders", control.read)
+    monkeypatch.setattr(topic, "read_orders", control.read)
     monkeypatch.setattr(command, "write_orders", control.write)
     done = CliRunner().invoke(command.main, ["send", ID, "--author", "bob"])
     assert (done.exit_code, [order.verb for order in control]) == (code, verbs)

@@ -15,13 +15,13 @@ from shared.topics.control import (
     ReviewVerdict,
     Scope,
     Verb,
+    apply_record,
     decode_order,
     decode_review,
     encode_order,
     encode_review,
     is_review,
     key_of,
-    outlasts,
 )
 
 SUSPEND = Order(Verb.SUSPEND, Scope(client="shop", domain="example.com"), "ann", "complaints", 5, 9)
@@ -112,8 +112,11 @@ def test_only_a_cancellation_stays_when_a_release_follows(
     earlier: Verb, later: Verb, stays: bool
 ) -> None:
     scope = Scope(mail_id="01JDEXAMPLE0000000000000ZZ")
-    assert outlasts(Order(earlier, scope), Order(later, scope)) is stays
-    assert not outlasts(None, Order(later, scope))
+    known: dict[bytes, Order] = {}
+    for order in (Order(earlier, scope, "ann"), Order(later, scope, "bob")):
+        apply_record(known, *encode_order(order), decode_order)
+    (found,) = known.values()
+    assert (found.verb, found.author) == ((earlier, "ann") if stays else (later, "bob"))
 
 
 def test_a_review_is_read_as_it_was_written_and_has_a_key_of_its_own() -> None:
