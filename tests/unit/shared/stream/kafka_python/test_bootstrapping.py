@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.runtime.clock import FakeClock
 from shared.stream.kafka_python import bootstrapping
 from shared.stream.kafka_python.bootstrapping import ATTEMPT_S, AVOID_S, spread_attempts
 
@@ -39,24 +40,17 @@ class Manager:
         return [each.node_id for each in self.cluster.bootstrap_brokers()]
 
 
-class Time:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    made = Time()
-    monkeypatch.setattr(bootstrapping, "monotonic", made)
+def time(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    made = FakeClock()
+    made.go_on(1_000)
+    monkeypatch.setattr(bootstrapping, "monotonic", made.monotonic)
     monkeypatch.setattr(bootstrapping, "_failed_at", {})
     return made
 
 
 def test_a_server_that_failed_is_avoided_for_a_while_by_all_clients_of_the_process(
-    time: Time,
+    time: FakeClock,
 ) -> None:
     first, second = (Manager("abc", answering="c") for _ in range(2))
     first.attempt("a")
@@ -64,36 +58,36 @@ def test_a_server_that_failed_is_avoided_for_a_while_by_all_clients_of_the_proce
     second.attempt("c")
     assert second.preferred() == ["b", "c"]
     # A process that is paused for a minute finds every server worth another attempt.
-    time.now += max(AVOID_S, 60.0)
+    time.go_on(max(AVOID_S, 60.0))
     assert first.preferred() == ["a", "b", "c"]
 
 
-def test_if_all_servers_have_failed_all_are_tried(time: Time) -> None:
+def test_if_all_servers_have_failed_all_are_tried(time: FakeClock) -> None:
     client = Manager("ab")
     client.attempt("a")
     client.attempt("b")
     assert client.preferred() == ["a", "b"]
 
 
-def test_a_server_that_answers_again_is_preferred_again(time: Time) -> None:
+def test_a_server_that_answers_again_is_preferred_again(time: FakeClock) -> None:
     Manager("ab").attempt("a")
     client = Manager("ab", answering="a")
     client.attempt("a")
     assert client.preferred() == ["a", "b"]
 
 
-def test_an_attempt_at_one_of_several_servers_takes_a_part_of_the_time(time: Time) -> None:
+def test_an_attempt_at_one_of_several_servers_takes_a_part_of_the_time(time: FakeClock) -> None:
     client = Manager("ab", answering="ab")
     client.attempt("a")
-    client.attempt("a", time.now + 60)
-    client.attempt("a", time.now + 0.5)
-    client.attempt("broker-1", time.now + 60)
-    part = time.now + ATTEMPT_S
-    assert client.ends == [part, part, time.now + 0.5, time.now + 60]
+    client.attempt("a", time.monotonic() + 60)
+    client.attempt("a", time.monotonic() + 0.5)
+    client.attempt("broker-1", time.monotonic() + 60)
+    part = time.monotonic() + ATTEMPT_S
+    assert client.ends == [part, part, time.monotonic() + 0.5, time.monotonic() + 60]
 
 
-def test_a_single_server_gets_the_whole_time_and_is_never_avoided(time: Time) -> None:
+def test_a_single_server_gets_the_whole_time_and_is_never_avoided(time: FakeClock) -> None:
     client = Manager("a")
-    client.attempt("a", time.now + 60)
-    assert client.ends == [time.now + 60]
+    client.attempt("a", time.monotonic() + 60)
+    assert client.ends == [time.monotonic() + 60]
     assert client.preferred() == ["a"]

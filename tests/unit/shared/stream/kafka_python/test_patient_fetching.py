@@ -8,6 +8,7 @@ import pytest
 from kafka.consumer.fetcher import Fetcher
 from kafka.structs import TopicPartition
 
+from shared.runtime.clock import FakeClock
 from shared.stream.kafka_python import patient_fetching
 from shared.stream.kafka_python.patient_fetching import (
     IDLE_AFTER_S,
@@ -21,18 +22,11 @@ IDLE = {"fetch_min_bytes": 1, "fetch_max_wait_ms": IDLE_WAIT_MS}
 RECORDS = {TopicPartition("t", 0): ["a record"]}
 
 
-class Time:
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    made = Time()
-    monkeypatch.setattr(patient_fetching, "monotonic", made)
+def time(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    made = FakeClock()
+    made.go_on(1_000)
+    monkeypatch.setattr(patient_fetching, "monotonic", made.monotonic)
     return made
 
 
@@ -59,7 +53,7 @@ def fetcher_with(monkeypatch: pytest.MonkeyPatch, config: dict[str, int]) -> Any
 )
 def test_a_fetch_waits_for_a_batch_or_for_the_first_record(
     monkeypatch: pytest.MonkeyPatch,
-    time: Time,
+    time: FakeClock,
     config: dict[str, int],
     after_s: float,
     expected: dict[str, int],
@@ -68,16 +62,16 @@ def test_a_fetch_waits_for_a_batch_or_for_the_first_record(
     fetcher.found = RECORDS
     fetcher.fetched_records()
     fetcher.found = {}
-    time.now_s += after_s
+    time.go_on(after_s)
     fetcher.fetched_records()
     assert fetcher._create_fetch_requests() == expected
 
 
 def test_the_first_record_after_a_pause_brings_the_batches_back(
-    monkeypatch: pytest.MonkeyPatch, time: Time
+    monkeypatch: pytest.MonkeyPatch, time: FakeClock
 ) -> None:
     fetcher = fetcher_with(monkeypatch, BATCHING)
-    time.now_s += IDLE_AFTER_S
+    time.go_on(IDLE_AFTER_S)
     assert fetcher._create_fetch_requests() == IDLE
     fetcher.found = RECORDS
     fetcher.fetched_records()
